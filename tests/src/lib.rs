@@ -1,0 +1,1 @@
+//! Placeholder of the package; filled before the first release of the workspace.

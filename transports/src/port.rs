@@ -1,0 +1,118 @@
+//! The contract of a transport: one end of a connection, in two halves.
+//!
+//! Each half has one owner at a time and no lock inside. Moving data ([`Sender::try_send`], [`Sender::flush`],
+//! [`Receiver::try_recv`]) never blocks; waiting is apart from it, so that a blocking and an async driver share
+//! everything but how they wait: a blocking driver [`Receiver::park`]s, an async one registers the port's
+//! event with its reactor.
+
+use std::time::Instant;
+
+use crate::{Endpoint, Error, Header, Interrupt, Message, Peer};
+
+/// One end of a connected, ordered, bidirectional channel of whole messages.
+pub struct Port {
+    /// The half that sends.
+    pub sender: Box<dyn Sender>,
+    /// The half that receives.
+    pub receiver: Box<dyn Receiver>,
+    /// Who is at the other end, as far as the system vouches for it.
+    pub peer: Peer,
+    /// Where it is connected; the scheme tells the transport.
+    pub endpoint: Endpoint,
+}
+
+/// What became of a message given to [`Sender::try_send`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sent {
+    /// The port has it, whole. [`Sender::flush`] moves it on.
+    Accepted,
+    /// Too much is queued already; nothing was taken. Try again after a [`Sender::flush`] that makes room.
+    Full,
+}
+
+/// What a [`Sender::flush`] achieved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flushed {
+    /// Nothing is queued any more.
+    Done,
+    /// The other side has no room; wait for space and flush again.
+    Blocked,
+}
+
+/// What a [`Receiver::try_recv`] found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Received {
+    /// A message, now in the caller's buffer.
+    Message,
+    /// No whole message is there.
+    Empty,
+    /// The other side closed the channel, between two messages.
+    Closed,
+}
+
+/// The half of a port that sends.
+pub trait Sender: Send {
+    /// Queues one message without blocking. `header.length` is set by the port from the body's length.
+    ///
+    /// A large body may be taken whole rather than copied: `body` is then left with another buffer of unspecified
+    /// content. Either way the caller may reuse `body` at once.
+    /// Small messages stay queued until [`Sender::flush`], so that several leave in one system call.
+    ///
+    /// # Errors
+    /// `TooLarge` if the body is above the endpoint's limit (nothing was taken, the port stays usable);
+    /// anything else means that the connection is broken.
+    fn try_send(&mut self, header: &Header, body: &mut Vec<u8>) -> Result<Sent, Error>;
+
+    /// Moves what is queued on to the other side, as much as goes without blocking.
+    ///
+    /// # Errors
+    /// The connection is broken.
+    fn flush(&mut self) -> Result<Flushed, Error>;
+
+    /// Bytes accepted and not yet handed on.
+    fn queued(&self) -> usize;
+}
+
+/// The half of a port that receives, and that waits.
+pub trait Receiver: Send {
+    /// Receives one whole message into `message`, whose body buffer is reused, without blocking.
+    ///
+    /// # Errors
+    /// `TooLarge` for a declared length above the limit, `Protocol` for a header that no honest peer sends, `PeerDied`
+    /// for an end of stream within a message. Each of them means that the connection is broken.
+    fn try_recv(&mut self, message: &mut Message) -> Result<Received, Error>;
+
+    /// Whether a message, or the news of the end, is certainly there, told without a system call.
+    fn ready(&self) -> bool;
+
+    /// Whether the last [`Receiver::try_recv`] saw the channel's end of data, so that a new event will announce
+    /// more. False only costs one more look.
+    fn drained(&self) -> bool;
+
+    /// Whether polling for a short time makes sense: the peer is awake, on another processor. Sockets say no.
+    fn may_spin(&self) -> bool {
+        false
+    }
+
+    /// Declares this side asleep, then looks once more. False: something is there, do not sleep.
+    fn arm(&mut self) -> bool {
+        !self.ready()
+    }
+
+    /// Declares this side awake.
+    fn disarm(&mut self) {}
+
+    /// Blocks the calling thread until there may be something to receive, or room to send if `space` is set, or the
+    /// peer has died, or [`Interrupt::raise`] was called, or the deadline has passed. May also return for no reason.
+    ///
+    /// # Errors
+    /// The system refused to wait; the connection is unusable.
+    fn park(&mut self, space: bool, deadline: Option<Instant>) -> Result<(), Error>;
+
+    /// A handle with which any thread ends a [`Receiver::park`], the present one or else the next.
+    fn interrupt(&self) -> Interrupt;
+
+    /// What an async driver waits on.
+    #[cfg(feature = "tokio")]
+    fn source(&self) -> Result<crate::reactor::Source, Error>;
+}
