@@ -8,10 +8,12 @@ mod attributes;
 mod errors;
 mod expand;
 mod hash;
+mod lend;
 mod model;
 mod parse;
 mod shape;
 mod signature;
+mod types;
 
 #[cfg(test)]
 mod golden;

@@ -1,22 +1,22 @@
-//! How a type of a signature travels: what it is encoded as, what the server decodes, and how that is lent to the
-//! handler.
+//! How a type of a signature travels: what it is encoded as, and what the server decodes.
 //!
 //! The runtime knows a few *shapes*, zero-sized types that say how a value is put through serde so that byte strings
-//! move as one piece. The macro picks a type's shape by its tokens, since it cannot see what a name stands for.
+//! move as one piece. The macro picks a type's shape by its tokens; what a name stands for it cannot see, so where
+//! that matters the shape asks the compiler.
 
-use proc_macro2::{Ident, Span, TokenStream};
-use quote::{format_ident, quote, quote_spanned};
-use syn::visit::{self, Visit};
-use syn::visit_mut::{self, VisitMut};
-use syn::{GenericArgument, Lifetime, PathArguments, Type, TypePath, parse_quote_spanned};
+use proc_macro2::{Span, TokenStream};
+use quote::{ToTokens, quote_spanned};
+use syn::Type;
+use syn::spanned::Spanned;
 
 use crate::model::generated;
+use crate::types::{lifetimes, type_arguments};
 
 /// A type that travels, as a tree of the parts that the macro understands.
 pub(crate) struct Wire {
+    /// As written.
+    pub(crate) ty: Type,
     pub(crate) form: Form,
-    /// Of the type as written.
-    pub(crate) span: Span,
 }
 
 pub(crate) enum Form {
@@ -29,15 +29,11 @@ pub(crate) enum Form {
     /// `&T`, with the `T`, in which nothing is borrowed by reference.
     Lent(Box<Wire>),
     Option(Box<Wire>),
-    /// `Result`, with the types that are written: an alias may hide some of them.
-    Result {
-        written: Box<Type>,
-        ok: Box<Wire>,
-        err: Option<Box<Wire>>,
-    },
+    /// `Result`, with the types that are written: an alias hides the second.
+    Result(Box<Wire>, Option<Box<Wire>>),
     Tuple(Vec<Wire>),
     /// Anything else, by value.
-    Value(Box<Type>),
+    Value,
 }
 
 /// How much of a type is borrowed by reference.
@@ -65,53 +61,55 @@ impl Wire {
                     Borrowed::Some
                 }
             }
-            Form::Result { .. } | Form::Value(_) => Borrowed::Nothing,
+            Form::Result(..) | Form::Value => Borrowed::Nothing,
         }
     }
 
     /// Whether a struct that holds it needs a lifetime: for a reference, or for a type such as `Cow<'_, str>`.
     pub(crate) fn has_lifetime(&self) -> bool {
-        match &self.form {
-            Form::Text | Form::Bytes | Form::Slice(_) | Form::Lent(_) => true,
-            Form::Option(inner) => inner.has_lifetime(),
-            Form::Tuple(elements) => elements.iter().any(Self::has_lifetime),
-            Form::Result { written, .. } | Form::Value(written) => lifetimes(written).borrowed,
-        }
+        lifetimes(&self.ty).borrowed
     }
 
-    /// Whether its shape asks the compiler what a type is, for which a trait must be in scope.
+    /// Whether its shape asks the compiler what a type is, for which traits must be in scope.
     pub(crate) fn probes(&self) -> bool {
-        match &self.form {
-            Form::Text | Form::Bytes | Form::Slice(_) => false,
-            Form::Lent(inner) => inner.probes(),
-            Form::Option(inner) => inner.probes_nested(),
-            Form::Tuple(elements) => elements.iter().any(Self::probes_nested),
-            Form::Result { ok, err, .. } => ok.probes() || err.as_ref().is_some_and(|err| err.probes()),
-            Form::Value(ty) => !lifetimes(ty).any,
-        }
+        self.leaves().iter().any(|leaf| leaf.probes)
     }
 
-    fn probes_nested(&self) -> bool {
-        !matches!(self.form, Form::Lent(_)) && self.probes()
+    /// The types in it that serde handles as a whole.
+    pub(crate) fn leaves(&self) -> Vec<Leaf> {
+        match &self.form {
+            Form::Text | Form::Bytes => Vec::new(),
+            Form::Slice(element) => vec![Leaf::of(element)],
+            Form::Lent(inner) => inner
+                .lent_leaf()
+                .map_or_else(|| inner.leaves(), |leaf| vec![leaf]),
+            Form::Option(inner) => inner.leaves(),
+            Form::Tuple(elements) => elements.iter().flat_map(Self::leaves).collect(),
+            Form::Result(ok, Some(err)) => ok.leaves().into_iter().chain(err.leaves()).collect(),
+            // What the alias hides can be asked for in the whole only.
+            Form::Result(_, None) | Form::Value => vec![Leaf::of(&self.ty)],
+        }
     }
 
     /// The shape, as a type of the runtime.
     pub(crate) fn shape(&self) -> TokenStream {
-        let span = generated(self.span);
+        let span = self.span();
         match &self.form {
             Form::Text => quote_spanned!(span=> ::ipc_rpc::__private::Text),
             Form::Bytes => quote_spanned!(span=> ::ipc_rpc::__private::Blob),
-            Form::Slice(_) => quote_spanned!(span=> ::ipc_rpc::__private::Leaf<false>),
-            Form::Lent(inner) => inner.shape(),
+            Form::Slice(element) => Leaf::of(element).shape_of_more(),
+            Form::Lent(inner) => inner
+                .lent_leaf()
+                .map_or_else(|| inner.shape(), |leaf| leaf.shape()),
             Form::Option(inner) => {
                 let inner = inner.nested_shape();
                 quote_spanned!(span=> ::ipc_rpc::__private::OptionOf<#inner>)
             }
-            Form::Result { ok, err, .. } => {
+            Form::Result(ok, err) => {
                 let ok = ok.shape();
                 let err = match err {
                     Some(err) => err.shape(),
-                    None => quote_spanned!(span=> ::ipc_rpc::__private::Leaf<false>),
+                    None => Leaf::of(&self.ty).shape_of_more(),
                 };
                 quote_spanned!(span=> ::ipc_rpc::__private::ResultOf<#ok, #err>)
             }
@@ -119,31 +117,29 @@ impl Wire {
                 let elements = elements.iter().map(Self::nested_shape);
                 quote_spanned!(span=> ::ipc_rpc::__private::TupleOf<(#(#elements,)*)>)
             }
-            // A constant in a type may not depend on a lifetime.
-            Form::Value(ty) if lifetimes(ty).any => quote_spanned!(span=> ::ipc_rpc::__private::Leaf<false>),
-            Form::Value(ty) => {
-                let probe = quote_spanned!(span=> ::ipc_rpc::__private::Probe<#ty>);
-                quote_spanned!(span=> ::ipc_rpc::__private::Leaf<{ <#probe>::BYTES }>)
-            }
+            Form::Value => Leaf::of(&self.ty).shape(),
         }
     }
 
     /// Inside another shape what is encoded is the reference itself, which is a serde type like any other.
     fn nested_shape(&self) -> TokenStream {
-        match self.form {
-            Form::Lent(_) => quote_spanned!(generated(self.span)=> ::ipc_rpc::__private::Leaf<false>),
+        match &self.form {
+            Form::Lent(inner) => {
+                let leaf = inner.lent_leaf().unwrap_or_else(|| Leaf::of(&inner.ty));
+                leaf.shape_of_more()
+            }
             _ => self.shape(),
         }
     }
 
     /// The type that the server decodes.
     pub(crate) fn decoded(&self) -> TokenStream {
-        let span = generated(self.span);
+        let span = self.span();
         match &self.form {
             Form::Text => quote_spanned!(span=> ::std::borrow::Cow<'_, str>),
             Form::Bytes => quote_spanned!(span=> ::std::borrow::Cow<'_, [u8]>),
             Form::Slice(element) => quote_spanned!(span=> ::std::vec::Vec<#element>),
-            Form::Lent(inner) => inner.decoded(),
+            Form::Lent(inner) => inner.lent_leaf().map_or_else(|| inner.decoded(), |leaf| leaf.ty),
             Form::Option(inner) => {
                 let inner = inner.decoded();
                 quote_spanned!(span=> ::core::option::Option<#inner>)
@@ -152,150 +148,83 @@ impl Wire {
                 let elements = elements.iter().map(Self::decoded);
                 quote_spanned!(span=> (#(#elements,)*))
             }
-            Form::Result { written, .. } | Form::Value(written) => quote!(#written),
+            Form::Result(..) | Form::Value => self.ty.to_token_stream(),
         }
     }
 
-    /// How the value that the server decoded becomes what the handler's signature says: the pattern that takes it
-    /// apart, where owned and borrowed parts stand side by side, and the expression that lends it.
-    pub(crate) fn lend(&self, name: &Ident) -> (TokenStream, TokenStream) {
-        self.lend_from(name, false)
+    /// Where the type is written.
+    pub(crate) fn span(&self) -> Span {
+        generated(self.ty.span())
     }
 
-    /// `by_reference`: what the pattern meets are references to the decoded values.
-    fn lend_from(&self, name: &Ident, by_reference: bool) -> (TokenStream, TokenStream) {
-        let span = generated(self.span);
-        let plain = quote!(#name);
-        match &self.form {
-            Form::Text | Form::Bytes | Form::Slice(_) if by_reference => {
-                (plain, quote_spanned!(span=> &**#name))
+    /// What is decoded for a reference to this, if that is one type to serde.
+    fn lent_leaf(&self) -> Option<Leaf> {
+        match self.form {
+            Form::Value if self.may_be_unsized() => {
+                let ty = &self.ty;
+                let owned = quote_spanned!(self.span()=> <#ty as ::ipc_rpc::__private::Lend>::Owned);
+                Some(Leaf {
+                    ty: owned,
+                    ..Leaf::of(ty)
+                })
             }
-            Form::Text | Form::Bytes | Form::Slice(_) => (plain, quote_spanned!(span=> &*#name)),
-            Form::Lent(_) if by_reference => (plain.clone(), plain),
-            Form::Lent(_) => (plain, quote_spanned!(span=> &#name)),
-            Form::Option(inner) if inner.borrowed() == Borrowed::Everything => match inner.form {
-                Form::Lent(_) => (plain, quote_spanned!(span=> #name.as_ref())),
-                Form::Text | Form::Bytes | Form::Slice(_) => (plain, quote_spanned!(span=> #name.as_deref())),
-                _ => {
-                    let (pattern, lent) = inner.lend_from(name, true);
-                    (plain, quote_spanned!(span=> #name.as_ref().map(|#pattern| #lent)))
-                }
-            },
-            Form::Tuple(elements) if self.borrowed() != Borrowed::Nothing => {
-                let (patterns, lent): (Vec<_>, Vec<_>) = elements
-                    .iter()
-                    .enumerate()
-                    .map(|(index, element)| {
-                        element.lend_from(&format_ident!("{name}_{index}", span = name.span()), by_reference)
-                    })
-                    .unzip();
-                (quote!((#(#patterns,)*)), quote_spanned!(span=> (#(#lent,)*)))
-            }
-            _ => (plain.clone(), plain),
-        }
-    }
-}
-
-/// The type without invisible groups and parentheses around it.
-pub(crate) fn bare(ty: &Type) -> &Type {
-    match ty {
-        Type::Group(group) => bare(&group.elem),
-        Type::Paren(paren) => bare(&paren.elem),
-        ty => ty,
-    }
-}
-
-/// The type arguments of the last segment of a path, if its name is `name` and it has no other arguments.
-pub(crate) fn type_arguments<'a>(path: &'a TypePath, name: &str) -> Option<Vec<&'a Type>> {
-    if path.qself.is_some() {
-        return None;
-    }
-    let segment = path.path.segments.last()?;
-    if segment.ident != name {
-        return None;
-    }
-    match &segment.arguments {
-        PathArguments::None => Some(Vec::new()),
-        PathArguments::Parenthesized(_) => None,
-        PathArguments::AngleBracketed(arguments) => arguments
-            .args
-            .iter()
-            .map(|argument| match argument {
-                GenericArgument::Type(ty) => Some(ty),
-                _ => None,
-            })
-            .collect(),
-    }
-}
-
-/// Whether a path is the one word `name`.
-pub(crate) fn is_word(ty: &Type, name: &str) -> bool {
-    matches!(bare(ty), Type::Path(path) if path.qself.is_none() && path.path.is_ident(name))
-}
-
-/// The type with each lifetime that the signature leaves open, in references and in types, set to `lifetime`.
-pub(crate) fn with_lifetime(ty: &Type, lifetime: &Lifetime) -> Type {
-    let mut ty = ty.clone();
-    Fill(lifetime).visit_type_mut(&mut ty);
-    ty
-}
-
-struct Fill<'a>(&'a Lifetime);
-
-impl VisitMut for Fill<'_> {
-    fn visit_lifetime_mut(&mut self, lifetime: &mut Lifetime) {
-        if lifetime.ident != "static" {
-            let span = lifetime.span();
-            *lifetime = self.0.clone();
-            lifetime.set_span(generated(span));
+            Form::Value => Some(Leaf::of(&self.ty)),
+            _ => None,
         }
     }
 
-    fn visit_type_reference_mut(&mut self, reference: &mut syn::TypeReference) {
-        let span = reference.and_token.span;
-        reference
-            .lifetime
-            .get_or_insert_with(|| Lifetime::new("'_", span));
-        visit_mut::visit_type_reference_mut(self, reference);
+    /// Whether the type has the name of one that the standard library can only lend. Its owned form is then left to
+    /// a trait, since a type of the user's may have that name, too.
+    pub(crate) fn may_be_unsized(&self) -> bool {
+        const NAMES: [&str; 3] = ["Path", "OsStr", "CStr"];
+        matches!(&self.ty, Type::Path(path) if NAMES.iter().any(|name| {
+            type_arguments(path, name).is_some_and(|arguments| arguments.is_empty())
+        }))
+    }
+}
+
+/// A type that serde handles as a whole.
+pub(crate) struct Leaf {
+    span: Span,
+    /// As the server decodes it.
+    pub(crate) ty: TokenStream,
+    /// A constant in a type may not depend on a lifetime, so of a type that has one nothing is asked.
+    probes: bool,
+}
+
+impl Leaf {
+    fn of(ty: &Type) -> Self {
+        Self {
+            span: generated(ty.span()),
+            ty: ty.to_token_stream(),
+            probes: !lifetimes(ty).any,
+        }
     }
 
-    // As in `Lifetimes`.
-    fn visit_type_fn_ptr_mut(&mut self, _: &mut syn::TypeFnPtr) {}
-    fn visit_parenthesized_generic_arguments_mut(&mut self, _: &mut syn::ParenthesizedGenericArguments) {}
-}
-
-/// The lifetimes that a type shows.
-#[derive(Default)]
-struct Lifetimes {
-    any: bool,
-    /// One besides `'static`.
-    borrowed: bool,
-}
-
-fn lifetimes(ty: &Type) -> Lifetimes {
-    let mut found = Lifetimes::default();
-    found.visit_type(ty);
-    found
-}
-
-impl<'ast> Visit<'ast> for Lifetimes {
-    fn visit_lifetime(&mut self, lifetime: &'ast Lifetime) {
-        self.any = true;
-        self.borrowed |= lifetime.ident != "static";
+    /// The shape of this type: whether it is a byte string is asked.
+    fn shape(&self) -> TokenStream {
+        let ty = &self.ty;
+        self.shape_with(quote_spanned!(self.span=> { <::ipc_rpc::__private::Probe<#ty>>::BYTES }))
     }
 
-    fn visit_type_reference(&mut self, reference: &'ast syn::TypeReference) {
-        self.any = true;
-        self.borrowed |= reference.lifetime.is_none();
-        visit::visit_type_reference(self, reference);
+    /// The shape of a type that is made of this one and is no byte string.
+    fn shape_of_more(&self) -> TokenStream {
+        self.shape_with(quote_spanned!(self.span=> false))
     }
 
-    // What a function's type leaves open is its caller's to choose.
-    fn visit_type_fn_ptr(&mut self, _: &'ast syn::TypeFnPtr) {}
-    fn visit_parenthesized_generic_arguments(&mut self, _: &'ast syn::ParenthesizedGenericArguments) {}
-}
+    /// That serde knows the type is asked, too: where it does not, one error is enough.
+    fn shape_with(&self, bytes: TokenStream) -> TokenStream {
+        let ty = &self.ty;
+        if self.probes {
+            quote_spanned!(self.span=> ::ipc_rpc::__private::Checked<{ <::ipc_rpc::__private::Probe<#ty>>::SERDE }, #bytes>)
+        } else {
+            quote_spanned!(self.span=> ::ipc_rpc::__private::Leaf<false>)
+        }
+    }
 
-/// `()`, for a signature that writes no result.
-pub(crate) fn unit(at: Span) -> Type {
-    parse_quote_spanned!(at=> ())
+    /// A statement that is an error, with a sentence about this type, if it cannot travel.
+    pub(crate) fn assertion(&self, function: TokenStream) -> TokenStream {
+        let ty = &self.ty;
+        quote_spanned!(self.span=> ::ipc_rpc::__private::#function::<#ty>();)
+    }
 }

@@ -5,8 +5,8 @@
 //! normal form of [`fingerprint_text`], for `put(&self, key: &str, value: &[u8]) -> store::Result<u64>`
 //! `(String, Vec<u8>) -> Result<u64>`: the types of the arguments that travel, then the type of the result; where
 //! - of a path only the last segment counts, and no lifetimes;
-//! - `&T`, `Box<T>`, `Rc<T>`, `Arc<T>` and `Cow<T>` count as `T`, `str` as `String`, `[T]` as `Vec<T>`: they are the
-//!   same on the wire;
+//! - `&T`, `Box<T>`, `Rc<T>`, `Arc<T>` and `Cow<T>` count as `T`, `str` as `String`, `Path` as
+//!   `PathBuf` and so on, `[T]` as `Vec<T>`: they are the same on the wire;
 //! - `-> ()` counts as no result;
 //! - a one-way method's text begins with `oneway `.
 //!
@@ -92,7 +92,7 @@ impl Form {
         let name = segment.ident.unraw().to_string();
         let arguments = match &segment.arguments {
             PathArguments::AngleBracketed(arguments) => &arguments.args,
-            PathArguments::None if self == Self::Normal && name == "str" => return "String".to_owned(),
+            PathArguments::None if self == Self::Normal => return owned_name(&name).to_owned(),
             PathArguments::None => return name,
             PathArguments::Parenthesized(arguments) => return name + &spaced(arguments.to_token_stream()),
         };
@@ -114,6 +114,17 @@ impl Form {
         } else {
             format!("{name}<{}>", arguments.join(", "))
         }
+    }
+}
+
+/// What the standard library calls the owned form of a type that can only be lent.
+fn owned_name(name: &str) -> &str {
+    match name {
+        "str" => "String",
+        "Path" => "PathBuf",
+        "OsStr" => "OsString",
+        "CStr" => "CString",
+        name => name,
     }
 }
 
@@ -191,6 +202,7 @@ mod tests {
             (parse_quote!(Arc<[u8]>), parse_quote!(Vec<u8>)),
             (parse_quote!(Cow<'_, str>), parse_quote!(String)),
             (parse_quote!(Box<Node>), parse_quote!(Node)),
+            (parse_quote!(&Path), parse_quote!(std::path::PathBuf)),
         ] {
             assert_eq!(normal(borrowed), normal(owned));
         }

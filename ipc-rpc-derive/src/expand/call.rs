@@ -6,8 +6,9 @@ use syn::ext::IdentExt;
 use syn::parse_quote;
 
 use super::{local, use_probe};
-use crate::model::{Failure, Method, Service, generated};
-use crate::shape::{Form, Wire, with_lifetime};
+use crate::model::{Failure, Method, Service};
+use crate::shape::Form;
+use crate::types::with_lifetime;
 
 pub(crate) fn call(service: &Service, method: &Method) -> TokenStream {
     let Method {
@@ -39,7 +40,6 @@ pub(crate) fn call(service: &Service, method: &Method) -> TokenStream {
         }
         #(#cfg)*
         #implementation
-        #(#cfg)*
         #check
     }
 }
@@ -81,7 +81,7 @@ fn output(method: &Method) -> TokenStream {
         Failure::Never => quote!(::core::result::Result<#returns, ::ipc_rpc::Error>),
         Failure::Result { ok, err } => quote!(::core::result::Result<#ok, ::ipc_rpc::CallError<#err>>),
         Failure::Alias => {
-            let span = generated(method.returns.wire.span);
+            let span = method.returns.wire.span();
             let hidden = quote_spanned!(span=> <#returns as ::ipc_rpc::__private::ResultType>);
             quote!(::core::result::Result<#hidden::Ok, ::ipc_rpc::CallError<#hidden::Err>>)
         }
@@ -119,7 +119,7 @@ fn encode(method: &Method) -> TokenStream {
     let values = method.wires().map(|(argument, wire)| {
         let name = argument.name();
         let shape = wire.shape();
-        let span = generated(wire.span);
+        let span = wire.span();
         // A reference is the value's address already.
         let value = match wire.form {
             Form::Text | Form::Bytes | Form::Slice(_) | Form::Lent(_) => quote_spanned!(span=> self.#name),
@@ -148,7 +148,7 @@ fn decode(method: &Method) -> TokenStream {
         let wire = &method.returns.wire;
         let shape = wire.shape();
         let returns = &method.returns.ty;
-        let read = quote_spanned!(generated(wire.span)=> #reply.read::<#shape, #returns>());
+        let read = quote_spanned!(wire.span()=> #reply.read::<#shape, #returns>());
         (use_probe(wire.probes()), read)
     };
     quote! {
@@ -162,18 +162,21 @@ fn decode(method: &Method) -> TokenStream {
 }
 
 /// Asks for each type whether it can travel at all, at a place where the answer is a sentence about that type.
-fn transmit_check(method: &Method) -> TokenStream {
-    let arguments = method.wires().map(|(_, wire)| {
-        let decoded = wire.decoded();
-        quote_spanned!(generated(wire.span)=> ::ipc_rpc::__private::assert_argument::<#decoded>();)
-    });
-    let Wire { span, .. } = &method.returns.wire;
-    let returns = &method.returns.ty;
-    let returned = quote_spanned!(generated(*span)=> ::ipc_rpc::__private::assert_result::<#returns>(););
-    quote! {
-        const _: fn() = || {
-            #(#arguments)*
-            #returned
-        };
-    }
+fn transmit_check(method: &Method) -> Option<TokenStream> {
+    let arguments = method.wires().flat_map(|(_, wire)| wire.leaves());
+    let arguments = arguments.map(|leaf| leaf.assertion(quote!(assert_argument)));
+    let results = method.returns.wire.leaves();
+    let results = results
+        .into_iter()
+        .map(|leaf| leaf.assertion(quote!(assert_result)));
+    let assertions: Vec<_> = arguments.chain(results).collect();
+    (!assertions.is_empty()).then(|| {
+        let cfg = &method.attributes.cfg;
+        quote! {
+            #(#cfg)*
+            const _: fn() = || {
+                #(#assertions)*
+            };
+        }
+    })
 }

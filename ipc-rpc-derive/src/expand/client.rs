@@ -6,7 +6,7 @@ use syn::ext::IdentExt;
 use syn::parse_quote;
 
 use crate::model::{Codec, Method, Service};
-use crate::shape::with_lifetime;
+use crate::types::with_lifetime;
 
 pub(crate) fn client(service: &Service) -> TokenStream {
     let Service {

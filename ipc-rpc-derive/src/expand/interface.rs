@@ -2,7 +2,9 @@
 
 use proc_macro2::TokenStream;
 use quote::{ToTokens, quote};
-use syn::{Expr, FnArg, ItemTrait, ReturnType, Stmt, Token, TraitItem, TraitItemFn, Type, TypeParamBound};
+use syn::{
+    Expr, FnArg, ItemTrait, Pat, ReturnType, Stmt, Token, TraitItem, TraitItemFn, Type, TypeParamBound,
+};
 
 use crate::attributes::of_rewritten;
 use crate::model::{Method, Mode, Service};
@@ -55,8 +57,12 @@ fn rewrite(function: &mut TraitItemFn) {
     let is_async = signature.asyncness.take().is_some();
     function.attrs = of_rewritten(&function.attrs, is_async);
     for input in &mut signature.inputs {
-        let (FnArg::Typed(syn::PatType { attrs, .. }) | FnArg::Receiver(syn::Receiver { attrs, .. })) = input;
-        attrs.retain(|attribute| !attribute.path().is_ident("rpc"));
+        let FnArg::Typed(input) = input else { continue };
+        input.attrs.retain(|attribute| !attribute.path().is_ident("rpc"));
+        // Refused already; the compiler need not say so again.
+        if function.default.is_none() && !matches!(*input.pat, Pat::Ident(_)) {
+            *input.pat = Pat::Verbatim(quote!(_));
+        }
     }
     if !is_async {
         return;

@@ -80,7 +80,7 @@ fn local(name: &str) -> Ident {
 fn use_probe(needed: bool) -> Option<TokenStream> {
     needed.then(|| {
         quote!(
-            use ::ipc_rpc::__private::ProbeFallback as _;
+            use ::ipc_rpc::__private::{ProbeFallback as _, TransmitFallback as _};
         )
     })
 }

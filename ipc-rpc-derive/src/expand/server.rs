@@ -4,7 +4,7 @@ use proc_macro2::{Literal, TokenStream};
 use quote::{quote, quote_spanned};
 
 use super::{local, use_probe};
-use crate::model::{ArgumentKind, Method, Mode, Service, generated};
+use crate::model::{ArgumentKind, Method, Mode, Service};
 
 pub(crate) fn server(service: &Service) -> TokenStream {
     let Service {
@@ -81,7 +81,7 @@ pub(crate) fn server(service: &Service) -> TokenStream {
             const INFO: &'static ::ipc_rpc::ServiceInfo = <#client as ::ipc_rpc::ServiceClient>::INFO;
             fn dispatch(
                 self,
-                mut #incoming: ::ipc_rpc::__private::Incoming,
+                #incoming: ::ipc_rpc::__private::Incoming,
             ) -> impl ::core::future::Future<Output = ::ipc_rpc::__private::Incoming>
             + ::core::marker::Send
             + 'static {
@@ -107,9 +107,8 @@ fn dispatch(service: &Service) -> TokenStream {
         async move {
             match #incoming.ordinal() {
                 #(#arms)*
-                _ => return #incoming.unknown(),
+                _ => #incoming.unknown(),
             }
-            #incoming
         }
     }
 }
@@ -122,15 +121,19 @@ fn arm(service: &Service, method: &Method) -> TokenStream {
     match method.mode {
         Mode::Async => quote! {
             #(#cfg)*
-            #ordinal => { #handle }
+            #ordinal => {
+                let mut #incoming = #incoming;
+                #handle
+                #incoming
+            }
         },
         Mode::Blocking => quote! {
             #(#cfg)*
             #ordinal => {
-                return ::ipc_rpc::__private::run_blocking(
+                ::ipc_rpc::__private::run_blocking(
                     #incoming,
                     move |#incoming: &mut ::ipc_rpc::__private::Incoming| { #handle },
-                ).await;
+                ).await
             }
         },
     }
@@ -150,7 +153,7 @@ fn handle(service: &Service, method: &Method) -> TokenStream {
 
     let decoded = method.wires().map(|(_, wire)| {
         let (shape, ty) = (wire.shape(), wire.decoded());
-        quote_spanned!(generated(wire.span)=> ::ipc_rpc::__private::Owned<#shape, #ty>)
+        quote_spanned!(wire.span()=> ::ipc_rpc::__private::Owned<#shape, #ty>)
     });
     let mut patterns = Vec::new();
     let arguments: Vec<TokenStream> = method
@@ -190,7 +193,7 @@ fn handle(service: &Service, method: &Method) -> TokenStream {
         let wire = &method.returns.wire;
         let returns = &method.returns.ty;
         let shape = wire.shape();
-        let write = quote_spanned!(generated(wire.span)=> #reply.write::<#shape, #returns>(&#result));
+        let write = quote_spanned!(wire.span()=> #reply.write::<#shape, #returns>(&#result));
         quote! {
             let #result = #run;
             #write;

@@ -11,8 +11,8 @@ use super::{Hash, wire};
 use crate::attributes::{self, Docs};
 use crate::errors::Errors;
 use crate::model::{Argument, ArgumentKind, Failure, Method, Mode, Returns, generated_type};
-use crate::shape::{self, bare, type_arguments};
 use crate::signature;
+use crate::types::{self, bare, type_arguments};
 
 /// The most arguments that travel with one call: as many as the runtime encodes tuples of.
 const MOST_ARGUMENTS: usize = 16;
@@ -271,7 +271,7 @@ fn mode(signature: &Signature, options: &MethodOptions, errors: &mut Errors) -> 
 fn returns(signature: &Signature, options: &MethodOptions, errors: &mut Errors) -> Returns {
     let ty = match &signature.output {
         ReturnType::Type(_, ty) => bare(ty).clone(),
-        ReturnType::Default => shape::unit(signature.ident.span()),
+        ReturnType::Default => types::unit(signature.ident.span()),
     };
     let is_unit = matches!(&ty, Type::Tuple(tuple) if tuple.elems.is_empty());
     if let Some(option) = &options.one_way {

@@ -1,12 +1,12 @@
 //! The types of a signature: which can travel, and what the others should be.
 
 use quote::ToTokens;
-use syn::spanned::Spanned;
 use syn::visit::{self, Visit};
 use syn::{GenericArgument, Path, PathArguments, Type, TypePath, TypeReference};
 
 use crate::errors::Errors;
-use crate::shape::{Borrowed, Form, LONGEST_TUPLE, Wire, bare, is_word, type_arguments};
+use crate::shape::{Borrowed, Form, LONGEST_TUPLE, Wire};
+use crate::types::{bare, is_word, type_arguments};
 
 /// The type of an argument: it may borrow, at its top, in an `Option` and in a tuple.
 pub(super) fn argument(ty: &Type, errors: &mut Errors) -> Wire {
@@ -66,16 +66,13 @@ impl Reader<'_> {
             Type::Path(path) => self.path(ty, path),
             other => self.value(other),
         };
-        Wire {
-            form,
-            span: ty.span(),
-        }
+        Wire { ty: ty.clone(), form }
     }
 
     fn reference(&mut self, reference: &TypeReference) -> Form {
         if let References::Refused(why) = self.references {
             self.errors.at(reference, why);
-            return Form::Value(Box::new(Type::Reference(reference.clone())));
+            return Form::Value;
         }
         if let Some(token) = &reference.mutability {
             self.errors.at(
@@ -119,11 +116,10 @@ impl Reader<'_> {
             _ => return self.value(ty),
         };
         let mut inside = self.refusing(IN_VALUE);
-        Form::Result {
-            written: Box::new(ty.clone()),
-            ok: Box::new(inside.read(ok)),
-            err: err.map(|err| Box::new(inside.read(err))),
-        }
+        Form::Result(
+            Box::new(inside.read(ok)),
+            err.map(|err| Box::new(inside.read(err))),
+        )
     }
 
     /// A type that serde handles as a whole.
@@ -138,7 +134,7 @@ impl Reader<'_> {
             errors: self.errors,
         }
         .visit_type(ty);
-        Form::Value(Box::new(ty.clone()))
+        Form::Value
     }
 
     /// A reader for what is inside. A result refuses references for its own reason, however deep they are.
