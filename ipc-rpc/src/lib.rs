@@ -4,6 +4,9 @@
 mod codec;
 mod connection;
 mod error;
+#[doc(hidden)]
+#[path = "private.rs"]
+pub mod __private;
 mod service;
 
 pub use codec::Codec;
