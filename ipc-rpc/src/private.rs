@@ -1,6 +1,12 @@
 //! What the expansion of `#[ipc_rpc::service]` and this project's own tests and benchmarks name. Not an interface:
 //! anything here may change in any version.
 
+#[cfg(feature = "tokio")]
+pub use crate::dispatch::{Incoming, Payload, Reply, run_blocking};
+#[cfg(feature = "tokio")]
+pub use crate::in_process::in_process;
+
+pub use crate::call::{Decode, Encode, Method, ResultType, flatten};
 pub use crate::codec::arguments::{ArgumentTuple, ArgumentValues, Arguments};
 pub use crate::codec::shape::{
     Blob, DecodeAs, EncodeAs, Leaf, OptionOf, Owned, Probe, ProbeFallback, Ref, ResultOf, Text, TupleOf,

@@ -87,7 +87,7 @@ pub enum Codec {
 
 impl Codec {
     /// Every codec of this build.
-    const ALL: [Self; 2] = [Self::Bincode, Self::Json];
+    pub(crate) const ALL: [Self; 2] = [Self::Bincode, Self::Json];
 
     /// The codec's number in the handshake. Never 0, so that a field that nobody filled is no codec.
     #[must_use]

@@ -54,9 +54,9 @@ use std::time::{Duration, Instant};
 use transports::Header;
 
 pub(crate) use calls::CallKey;
-pub(crate) use close::{CloseReason, ClosedBy, MAX_SENTENCE, sentence_from_peer};
+pub(crate) use close::{CloseReason, ClosedBy, MAX_SENTENCE, clipped, sentence_from_peer};
 pub(crate) use handshake::{MAX_HELLO, MAX_WELCOME};
-pub(crate) use limits::{ACCEPTING_HANDSHAKE, CONNECTING_HANDSHAKE, DRAIN, Limits};
+pub(crate) use limits::{ACCEPTING_HANDSHAKE, CONNECTING_HANDSHAKE, DRAIN, Limits, MAX_SERVICES};
 pub(crate) use services::{Fit, PeerMethod, PeerServices};
 pub(crate) use timers::grace;
 
@@ -385,6 +385,12 @@ impl Connection {
     /// The peer's calls that are not [finished](Self::finish).
     pub(crate) fn serving(&self) -> usize {
         self.serving.running()
+    }
+
+    /// The peer's one-way calls that are not finished. Read no more while they are as many as may be in flight: the
+    /// next would be dropped.
+    pub(crate) fn one_ways(&self) -> usize {
+        self.serving.one_ways()
     }
 
     /// One-way calls of the peer that were dropped because too many were running.
