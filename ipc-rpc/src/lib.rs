@@ -52,6 +52,7 @@ mod ping;
 mod server;
 mod service;
 mod sync;
+mod transmit;
 mod waitlist;
 
 pub use call::Call;

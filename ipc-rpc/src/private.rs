@@ -7,6 +7,8 @@ pub use crate::dispatch::{Incoming, Payload, Reply, run_blocking};
 pub use crate::in_process::in_process;
 
 pub use crate::call::{Decode, Encode, Method, ResultType, flatten};
+pub use crate::transmit::{assert_argument, assert_result};
+
 pub use crate::codec::arguments::{ArgumentTuple, ArgumentValues, Arguments};
 pub use crate::codec::shape::{
     Blob, DecodeAs, EncodeAs, Leaf, OptionOf, Owned, Probe, ProbeFallback, Ref, ResultOf, Text, TupleOf,

@@ -56,6 +56,12 @@ impl Peer {
         }
     }
 
+    /// This process's own user id, which [`Peer::same_user`] compares with; `None` where users have no numbers.
+    #[must_use]
+    pub fn own_uid() -> Option<u32> {
+        sys::user()
+    }
+
     /// The peer's group id, as [`Peer::uid`].
     #[must_use]
     pub fn gid(&self) -> Option<u32> {

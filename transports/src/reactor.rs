@@ -116,6 +116,16 @@ impl Source {
     }
 }
 
+/// Waits until the process is told to end: Ctrl-C, or on Unix also SIGTERM.
+///
+/// # Errors
+/// `Unsupported` outside of a Tokio runtime with I/O enabled; `Io` if the system lets nobody listen to signals.
+pub async fn termination() -> Result<(), Error> {
+    let mut signals = registered(sys::Termination::listen)?;
+    std::future::poll_fn(|cx| signals.poll(cx)).await;
+    Ok(())
+}
+
 impl fmt::Debug for Source {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(match &self.0 {

@@ -9,6 +9,7 @@
 //! | `Arrival` | what one look at a stream brought |
 //! | `Waiter`, `Bell` | blocking until a socket has news, and ending that from another thread |
 //! | `Registration` | a socket in Tokio's reactor |
+//! | `Termination` | being told to end |
 //! | `SpareDescriptor` | a descriptor to give up when none is left |
 //! | `connect_unix`, `listen_unix`, `Claim`, `socket_path`, `HAS_UNIX_SOCKETS` | `unix:` endpoints and who owns their names |
 //! | `user`, `group`, `executable` | who runs this process, and what a peer runs |

@@ -6,6 +6,8 @@ mod names;
 mod reactor;
 mod sockets;
 mod stream;
+#[cfg(feature = "tokio")]
+mod termination;
 mod wait;
 
 use std::io;
@@ -16,6 +18,8 @@ pub(crate) use names::{Claim, socket_path};
 pub(crate) use reactor::{Registration, WatchedPeer};
 pub(crate) use sockets::{connect_unix, listen_unix};
 pub(crate) use stream::{Acceptor, SpareDescriptor, Stream};
+#[cfg(feature = "tokio")]
+pub(crate) use termination::Termination;
 pub(crate) use wait::{Bell, Waiter};
 
 use super::AcceptFailure;
