@@ -7,7 +7,7 @@ pub use crate::dispatch::{Incoming, Payload, Reply, run_blocking};
 pub use crate::in_process::in_process;
 
 pub use crate::call::{Decode, Encode, Method, ResultType, flatten};
-pub use crate::transmit::{assert_argument, assert_result};
+pub use crate::transmit::{Checked, Lend, TransmitFallback, assert_argument, assert_result};
 
 pub use crate::codec::arguments::{ArgumentTuple, ArgumentValues, Arguments};
 pub use crate::codec::shape::{
