@@ -348,6 +348,11 @@ impl Decode<'_> {
 }
 
 /// Tells the two types of a `Result` that the macro sees only under an alias.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a `Result`",
+    label = "the method is said to return an alias of `Result`",
+    note = "only an alias of `Result` may end in that word, and only its methods may be `#[rpc(result)]`"
+)]
 pub trait ResultType {
     /// The value.
     type Ok;
