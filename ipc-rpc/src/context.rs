@@ -81,11 +81,11 @@ pub(crate) struct ConnectionInfo {
 /// Values that `on_connect` attached to a connection, at most one of a type. They are dropped with the connection,
 /// once, after its last handler: that is its rundown.
 #[derive(Default)]
-pub struct Attachments(HashMap<TypeId, Box<dyn Any + Send + Sync>>);
+pub(crate) struct Attachments(HashMap<TypeId, Box<dyn Any + Send + Sync>>);
 
 impl Attachments {
     /// Attaches `value`, in place of an earlier one of the same type.
-    pub fn attach<T: Any + Send + Sync>(&mut self, value: T) {
+    pub(crate) fn attach<T: Any + Send + Sync>(&mut self, value: T) {
         self.0.insert(TypeId::of::<T>(), Box::new(value));
     }
 

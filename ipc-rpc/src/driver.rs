@@ -14,10 +14,10 @@ use std::time::{Duration, Instant};
 use tokio::runtime::{Handle, Id};
 use tokio::time::Sleep;
 use transports::reactor::Source;
-use transports::{Flushed, Received};
+use transports::Flushed;
 
-use crate::blocking::{ended, hand_over, refuse};
-use crate::connection::{self, ReplyStatus, State};
+use crate::blocking::{NO_SERVER, refuse};
+use crate::connection::{self, ClosedBy, ReplyStatus, State};
 use crate::context::{ConnectionInfo, unless_cancelled};
 use crate::dispatch::{Handler, Incoming};
 use crate::link::{Arrived, Link, Out, wake_all};
@@ -25,7 +25,7 @@ use crate::server::{Guest, Hub};
 use crate::sync::lock;
 use crate::{Error, ErrorKind, Outcome};
 
-/// Messages taken in one after the other before other tasks of the thread get their turn.
+/// Looks and messages, one after the other, before other tasks of the thread get their turn.
 const BATCH: usize = 128;
 
 /// Time after which they get it anyway: handlers may be slow.
@@ -105,6 +105,14 @@ pub(crate) struct Driver {
     armed: Option<Instant>,
     /// When the connection last had something to do, if it holds large buffers.
     busy: Option<Instant>,
+    /// Somebody else was reading at the last look, so that there may be more than the reactor tells.
+    missed: bool,
+    /// Until when the rest of a message must have arrived.
+    late: Option<Instant>,
+    /// Nothing more will come.
+    ended: bool,
+    /// Until when a closed connection reads on, so that its peer gets to read why it was closed.
+    linger: Option<Instant>,
     serving: Option<Serving>,
 }
 
@@ -112,7 +120,7 @@ impl Driver {
     fn new(link: Arc<Link>, out: &mut Out, runtime: &Handle, serving: Option<Serving>) -> Self {
         out.drivers.seats.push(Seat { runtime: runtime.id(), waker: None });
         let runtime = runtime.id();
-        Self { link, runtime, source: None, timer: None, armed: None, busy: None, serving }
+        Self { link, runtime, source: None, timer: None, armed: None, busy: None, missed: false, late: None, ended: false, linger: None, serving }
     }
 
     /// Drives a connection whose other side calls us, or, with nothing to serve, one that was refused and lives until
@@ -129,49 +137,37 @@ impl Driver {
 
     /// Receives what is there. True: nothing more, until the reactor says so.
     fn receive(&mut self, budget: &mut Budget) -> bool {
-        let link = &*self.link;
+        let Self { link, serving, .. } = self;
         let Some(mut inbox) = link.try_inbox() else {
-            // A blocking caller reads, and hands over when it leaves. It may have left since the try.
+            // Somebody else reads, and wakes this driver on leaving; unless that was between the try and this note.
             link.out().drivers.missed = true;
-            return link.try_inbox().is_none();
+            self.missed = link.try_inbox().is_none();
+            return self.missed;
         };
-        let inbox = &mut *inbox;
-        let now = Instant::now();
-        while budget.spend() {
-            if self.serving.as_ref().is_some_and(|serving| serving.congested(link)) {
-                return false;
-            }
-            match inbox.receiver.try_recv(&mut inbox.message) {
-                Ok(Received::Message) => {}
-                Ok(Received::Empty) => return true,
-                Ok(Received::Closed) => {
-                    link.handle_end(&ended(link));
-                    return true;
-                }
-                Err(error) => {
-                    link.handle_end(&error.into());
-                    return true;
-                }
-            }
-            match (link.take_in(&mut inbox.message, now), &mut self.serving) {
+        let drained = inbox.receive(link, |arrived, body| {
+            match (arrived, serving.as_mut()) {
                 (Arrived::Nothing, _) => {}
                 (Arrived::Request { id, ordinal, deadline, one_way }, Some(serving)) => {
-                    serving.begin(&self.link, Call { id, ordinal, deadline, one_way }, &mut inbox.message.body);
+                    serving.begin(link, Call { id, ordinal, deadline, one_way }, body);
                 }
                 (Arrived::Connect { blob }, Some(serving)) => serving.decide(link, &blob),
                 (Arrived::Request { id, .. }, None) => refuse(link, id),
-                (Arrived::Connect { .. }, None) => link.close(ErrorKind::Protocol, "a client accepts no connections"),
+                (Arrived::Connect { .. }, None) => link.close(ErrorKind::Protocol, NO_SERVER),
             }
-            if inbox.receiver.drained() && !inbox.receiver.ready() {
-                return true;
-            }
-        }
-        false
+            let congested = serving.is_some() && link.out().congested(&link.limits);
+            if congested || !budget.spend() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        });
+        budget.spend();
+        self.late = inbox.late(link);
+        self.ended = inbox.ended;
+        drop(inbox);
+        link.out().drivers.wake_missed();
+        drained
     }
 
     /// Takes part in everything but receiving. Breaks when the connection has ended.
     fn turn(&mut self, cx: &mut Context<'_>) -> ControlFlow<()> {
-        let (blocked, deadline, closed) = {
+        let (blocked, deadline, closed_by) = {
             let mut out = self.link.out();
             out.drivers.flush_requested = false;
             match out.drivers.seat(self.runtime).map(|seat| &mut seat.waker) {
@@ -182,13 +178,23 @@ impl Driver {
             let blocked = out.transmit() == Flushed::Blocked;
             let room = out.next_with_room(&self.link);
             let woken = out.settle();
-            let state = (blocked, out.core.poll_timeout(), out.core.state() == State::Closed);
+            let closed_by = out.core.close_reason().map(|reason| reason.by);
+            let state = (blocked, out.core.poll_timeout(), closed_by);
             drop(out);
             wake_all(room.into_iter().chain(woken));
             state
         };
-        if closed && !blocked {
-            return ControlFlow::Break(());
+        match closed_by {
+            // A socket that is closed with something unread may take back what it sent last.
+            Some(ClosedBy::Us) if !self.link.is_connecting() && !self.ended => {
+                let limit = self.link.limits.handshake;
+                let linger = *self.linger.get_or_insert_with(|| Instant::now() + limit);
+                if Instant::now() >= linger {
+                    return ControlFlow::Break(());
+                }
+            }
+            Some(_) if !blocked => return ControlFlow::Break(()),
+            _ => {}
         }
         self.arm(deadline, cx)
     }
@@ -196,11 +202,7 @@ impl Driver {
     /// Sees to it that this task is woken at the next deadline; what is due now is done now.
     fn arm(&mut self, deadline: Option<Instant>, cx: &mut Context<'_>) -> ControlFlow<()> {
         let idle = self.busy.map(|busy| busy + IDLE);
-        let next = match (deadline, idle) {
-            (Some(a), Some(b)) => Some(a.min(b)),
-            (one, other) => one.or(other),
-        };
-        let Some(next) = next else {
+        let Some(next) = [deadline, idle, self.late, self.linger].into_iter().flatten().min() else {
             self.armed = None;
             return ControlFlow::Continue(());
         };
@@ -215,6 +217,10 @@ impl Driver {
             let now = Instant::now();
             if deadline.is_some_and(|deadline| now >= deadline) {
                 self.link.handle_timeout(now);
+            }
+            if self.late.is_some_and(|late| now >= late) {
+                self.late = None;
+                self.link.close_late();
             }
             if idle.is_some_and(|idle| now >= idle) {
                 self.shrink();
@@ -262,9 +268,11 @@ impl Future for Driver {
             if this.turn(cx).is_break() {
                 break true;
             }
-            let congested = this.serving.as_ref().is_some_and(|serving| serving.congested(&this.link));
-            let mut received = false;
-            if !congested {
+            let congested = this.serving.is_some() && this.link.out().congested(&this.link.limits);
+            let mut received = std::mem::take(&mut this.missed);
+            if received {
+                this.receive(&mut budget);
+            } else if !congested {
                 match source.poll_recv(cx, || this.receive(&mut budget)) {
                     Poll::Ready(Ok(())) => received = true,
                     Poll::Ready(Err(error)) => this.fail(error),
@@ -377,11 +385,6 @@ impl Serving {
             shelf: Arc::new(Mutex::new(empty)),
             next: std::iter::repeat_with(|| None).take(services).collect(),
         }
-    }
-
-    /// Whether the peer takes no replies, so that its further calls must wait.
-    fn congested(&self, link: &Link) -> bool {
-        link.out().congested(&link.limits)
     }
 
     /// Lets a client in, or not.

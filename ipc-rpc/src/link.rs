@@ -5,12 +5,13 @@
 //! happen under one hold of `out`, so ids leave in the order in which they were given.
 
 use std::collections::{HashMap, VecDeque};
+use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::Waker;
 use std::time::Instant;
 
-use transports::{Endpoint, Flushed, Header, Interrupt, Message, Peer, Port, Receiver, Sender, Sent};
+use transports::{Endpoint, Flushed, Header, Interrupt, Message, Peer, Port, Received, Receiver, Sender, Sent};
 
 use crate::connection::{self, CallKey, ClosedBy, Config, Connection, Event, ReplyStatus, Role, StartError, State};
 use crate::context::Cancellation;
@@ -41,6 +42,60 @@ pub(crate) struct Link {
 pub(crate) struct Inbox {
     pub(crate) receiver: Box<dyn Receiver>,
     pub(crate) message: Message,
+    /// Since when a message is there in part.
+    begun: Option<Instant>,
+    /// Nothing more will come.
+    pub(crate) ended: bool,
+}
+
+impl Inbox {
+    /// Takes in what is there, one message after the other. `each` is told of what the link cannot settle by itself, and
+    /// stops it by breaking. True: that was all, until there is news from the port.
+    pub(crate) fn receive(
+        &mut self,
+        link: &Link,
+        mut each: impl FnMut(Arrived, &mut Vec<u8>) -> ControlFlow<()>,
+    ) -> bool {
+        let now = Instant::now();
+        loop {
+            match self.receiver.try_recv(&mut self.message) {
+                Ok(Received::Message) => self.begun = None,
+                Ok(Received::Empty) => {
+                    if self.receiver.in_progress() {
+                        self.begun.get_or_insert(now);
+                    }
+                    return self.receiver.drained();
+                }
+                Ok(Received::Closed) => {
+                    self.ended = true;
+                    let name = link.peer_name();
+                    let sentence = format!("{name} has ended, or closed the connection without a word");
+                    link.handle_end(&Error::new(ErrorKind::PeerDied, sentence));
+                    return true;
+                }
+                Err(error) => {
+                    self.ended = true;
+                    link.handle_end(&error.into());
+                    return true;
+                }
+            }
+            let arrived = link.take_in(&mut self.message, now);
+            if each(arrived, &mut self.message.body).is_break() {
+                return false;
+            }
+            if self.receiver.drained() && !self.receiver.ready() {
+                if self.receiver.in_progress() {
+                    self.begun = Some(now);
+                }
+                return true;
+            }
+        }
+    }
+
+    /// Until when the rest of a message must have arrived.
+    pub(crate) fn late(&self, link: &Link) -> Option<Instant> {
+        self.begun.and_then(|begun| begun.checked_add(link.limits.message))
+    }
 }
 
 /// Everything else of a connection.
@@ -172,7 +227,7 @@ impl Link {
                 #[cfg(feature = "tokio")]
                 drivers: crate::driver::Drivers::default(),
             }),
-            inbox: Mutex::new(Inbox { receiver: port.receiver, message: Message::default() }),
+            inbox: Mutex::new(Inbox { receiver: port.receiver, message: Message::default(), begun: None, ended: false }),
             buffers: Mutex::new(Vec::new()),
         }))
     }
@@ -277,6 +332,12 @@ impl Link {
         wake_all(woken);
     }
 
+    /// Closes because the rest of a message does not come.
+    pub(crate) fn close_late(&self) {
+        let sentence = format!("a message took longer than {:?} to arrive", self.limits.message);
+        self.close(ErrorKind::Deadline, &sentence);
+    }
+
     /// Closes from this side, for a reason that the peer is told, and sends what can be sent at once.
     pub(crate) fn close(&self, kind: ErrorKind, sentence: &str) {
         let mut out = self.out();
@@ -350,6 +411,11 @@ impl Link {
     #[cfg(feature = "tokio")]
     pub(crate) fn source(&self) -> Result<transports::reactor::Source, transports::Error> {
         lock(&self.inbox).receiver.source()
+    }
+
+    #[cfg(feature = "tokio")]
+    pub(crate) fn is_connecting(&self) -> bool {
+        self.connecting
     }
 
     /// The other side, as messages name it.

@@ -111,6 +111,9 @@ pub trait Receiver: Send {
     /// of a very large message and gives way to others: look again soon, or park, which returns at once.
     fn drained(&self) -> bool;
 
+    /// Whether a part of a message has arrived and the rest has not.
+    fn in_progress(&self) -> bool;
+
     /// Whether polling for a short time makes sense: the peer is awake, on another processor. Sockets say no.
     fn may_spin(&self) -> bool {
         false

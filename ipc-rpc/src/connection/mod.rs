@@ -510,10 +510,10 @@ impl Connection {
         }
     }
 
-    /// Keeps the peer out that [`Incoming::Connect`] told of; it learns the kind and the first
-    /// [`MAX_SENTENCE`] bytes of the sentence. Does nothing in any other state.
+    /// Keeps the peer out that [`Incoming::Connect`] told of, or one that has not introduced itself yet; it learns
+    /// the kind and the first [`MAX_SENTENCE`] bytes of the sentence. Does nothing in any other state.
     pub(crate) fn reject(&mut self, kind: ErrorKind, sentence: &str) {
-        if self.phase == Phase::Deciding {
+        if matches!(self.phase, Phase::AwaitHello | Phase::Deciding) {
             self.shut(ClosedBy::Us, kind, sentence, Some(Control::Reject));
         }
     }

@@ -149,6 +149,10 @@ impl Receiver for MemoryReceiver {
         self.broken.is_some() || self.side.incoming.ready()
     }
 
+    fn in_progress(&self) -> bool {
+        false
+    }
+
     fn drained(&self) -> bool {
         self.drained
     }

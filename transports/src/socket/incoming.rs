@@ -220,6 +220,10 @@ impl Receiver for SocketReceiver {
         })
     }
 
+    fn in_progress(&self) -> bool {
+        (self.large.is_some() || self.start < self.buffer.len()) && !self.ready()
+    }
+
     fn drained(&self) -> bool {
         self.drained
     }
