@@ -20,7 +20,13 @@ pub(super) struct SocketListener {
 impl SocketListener {
     pub(super) fn new(acceptor: sys::Acceptor, endpoint: Endpoint, claim: Option<sys::Claim>) -> Self {
         let spare = sys::SpareDescriptor::reserve(&acceptor);
-        Self { acceptor: Arc::new(acceptor), endpoint, waiter: sys::Waiter::new(), spare, _claim: claim }
+        Self {
+            acceptor: Arc::new(acceptor),
+            endpoint,
+            waiter: sys::Waiter::new(),
+            spare,
+            _claim: claim,
+        }
     }
 
     /// The next connection that is alive, with who made it.
@@ -61,9 +67,11 @@ impl Listener for SocketListener {
         }
         match self.next() {
             Ok(None) => Ok(Accepted::Empty),
-            Ok(Some((stream, identity))) => {
-                Ok(Accepted::Port(super::port(stream, identity, self.endpoint.clone())))
-            }
+            Ok(Some((stream, identity))) => Ok(Accepted::Port(super::port(
+                stream,
+                identity,
+                self.endpoint.clone(),
+            ))),
             Err(error) => {
                 let server = self.endpoint.quoted();
                 if sys::is_exhaustion(&error) {
@@ -74,7 +82,10 @@ impl Listener for SocketListener {
                     );
                     return Err(Error::new(ErrorKind::Resource, message).with_source(error));
                 }
-                Err(Error::system(format!("cannot accept a connection to {server}"), error))
+                Err(Error::system(
+                    format!("cannot accept a connection to {server}"),
+                    error,
+                ))
             }
         }
     }
@@ -85,7 +96,12 @@ impl Listener for SocketListener {
 
     fn park(&mut self, deadline: Option<Instant>) -> Result<(), Error> {
         let waited = self.waiter.wait_to_accept(&self.acceptor, deadline);
-        waited.map_err(|error| Error::system(format!("cannot wait for clients of {}", self.endpoint.quoted()), error))
+        waited.map_err(|error| {
+            Error::system(
+                format!("cannot wait for clients of {}", self.endpoint.quoted()),
+                error,
+            )
+        })
     }
 
     fn interrupt(&self) -> Interrupt {
