@@ -133,17 +133,21 @@ pub(crate) fn header(id: u64) -> Header {
     }
 }
 
-/// Bytes that tell where they belong.
+/// Bytes that tell where they belong: noise that repeats after a prime number of bytes.
 pub(crate) fn body(length: usize, seed: u64) -> Vec<u8> {
-    let mut state = seed | 1;
+    const PERIOD: usize = 65_521;
+    let mut state = seed.wrapping_mul(2) | 1;
     let mut bytes = Vec::with_capacity(length + 8);
-    while bytes.len() < length {
+    while bytes.len() < length.min(PERIOD) {
         state = state
             .wrapping_mul(6_364_136_223_846_793_005)
             .wrapping_add(1_442_695_040_888_963_407);
         bytes.extend_from_slice(&state.to_le_bytes());
     }
-    bytes.truncate(length);
+    bytes.truncate(length.min(PERIOD));
+    while bytes.len() < length {
+        bytes.extend_from_within(..bytes.len().min(length - bytes.len()));
+    }
     bytes
 }
 
