@@ -51,12 +51,18 @@ impl SocketListener {
         }
     }
 
-    /// Tells the client that waits longest, by closing its connection, instead of leaving it in the queue.
-    fn turn_away(&mut self) {
-        if self.spare.take().is_some() {
-            drop(self.acceptor.accept());
+    /// With no descriptor left, tells the client that waits longest by closing its connection. False if nobody
+    /// waits: the system looks for a descriptor first, and complains either way.
+    fn turn_away(&mut self) -> bool {
+        if self.spare.take().is_none() {
+            return true;
         }
+        let nobody = self
+            .acceptor
+            .accept()
+            .is_err_and(|error| matches!(sys::accept_failure(&error), AcceptFailure::Empty));
         self.spare = sys::SpareDescriptor::reserve(&self.acceptor);
+        !nobody
     }
 }
 
@@ -72,21 +78,21 @@ impl Listener for SocketListener {
                 identity,
                 self.endpoint.clone(),
             ))),
-            Err(error) => {
-                let server = self.endpoint.quoted();
-                if sys::is_exhaustion(&error) {
-                    self.turn_away();
-                    let message = format!(
-                        "cannot accept a connection to {server}, which was closed. Raise the limit on open files \
-                         (ulimit -n), or serve fewer connections"
-                    );
-                    return Err(Error::new(ErrorKind::Resource, message).with_source(error));
+            Err(error) if sys::is_exhaustion(&error) => {
+                if !self.turn_away() {
+                    return Ok(Accepted::Empty);
                 }
-                Err(Error::system(
-                    format!("cannot accept a connection to {server}"),
-                    error,
-                ))
+                let message = format!(
+                    "cannot accept a connection to {}, which was closed. Raise the limit on open files \
+                     (ulimit -n), or serve fewer connections",
+                    self.endpoint.quoted()
+                );
+                Err(Error::new(ErrorKind::Resource, message).with_source(error))
             }
+            Err(error) => Err(Error::system(
+                format!("cannot accept a connection to {}", self.endpoint.quoted()),
+                error,
+            )),
         }
     }
 
