@@ -24,8 +24,17 @@ pub struct Port {
 
 impl fmt::Debug for Port {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { sender: _, receiver: _, peer, endpoint } = self;
-        formatter.debug_struct("Port").field("endpoint", endpoint).field("peer", peer).finish_non_exhaustive()
+        let Self {
+            sender: _,
+            receiver: _,
+            peer,
+            endpoint,
+        } = self;
+        formatter
+            .debug_struct("Port")
+            .field("endpoint", endpoint)
+            .field("peer", peer)
+            .finish_non_exhaustive()
     }
 }
 
