@@ -5,12 +5,11 @@
 //! No wake-up is lost: a follower enters the list before it tries the inbox, and a leader that leaves frees the inbox
 //! before it looks at the list, so one of the two sees the other.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::task::{Wake, Waker};
 use std::thread::Thread;
 use std::time::Instant;
-
-use transports::Received;
 
 use crate::link::{Arrived, Inbox, Link, Out};
 use crate::{Error, ErrorKind};
@@ -104,14 +103,21 @@ fn lead<R>(link: &Link, inbox: &mut Inbox, look: &mut dyn FnMut(&mut Out) -> Loo
                 Look::NotYet(again) => (out.blocked(), out.core.poll_timeout(), again),
             }
         };
+        let late = inbox.late(link);
         if inbox.receiver.arm() {
-            if let Err(error) = inbox.receiver.park(space, earlier(look_again, timeout)) {
+            if let Err(error) = inbox
+                .receiver
+                .park(space, earlier(earlier(look_again, timeout), late))
+            {
                 link.handle_end(&error.into());
             }
         }
         inbox.receiver.disarm();
         run_timers(link, timeout);
         receive(link, inbox);
+        if inbox.late(link).is_some_and(|late| Instant::now() >= late) {
+            link.close_late();
+        }
     }
 }
 
@@ -126,40 +132,29 @@ fn run_timers(link: &Link, timeout: Option<Instant>) {
 
 /// Takes in all that is there.
 fn receive(link: &Link, inbox: &mut Inbox) {
-    let now = Instant::now();
-    loop {
-        let Inbox { receiver, message } = inbox;
-        match receiver.try_recv(message) {
-            Ok(Received::Message) => match link.take_in(message, now) {
-                Arrived::Nothing => {}
-                Arrived::Request { id, .. } => refuse(link, id),
-                Arrived::Connect { .. } => link.close(ErrorKind::Protocol, "a client does not accept connections"),
-            },
-            Ok(Received::Empty) => return,
-            Ok(Received::Closed) => {
-                link.handle_end(&ended(link));
-                return;
-            }
-            Err(error) => {
-                link.handle_end(&error.into());
-                return;
-            }
+    inbox.receive(link, |arrived, _| {
+        match arrived {
+            Arrived::Nothing => {}
+            Arrived::Request { id, .. } => refuse(link, id),
+            Arrived::Connect { .. } => link.close(ErrorKind::Protocol, NO_SERVER),
         }
-        if receiver.drained() && !receiver.ready() {
-            return;
-        }
-    }
+        ControlFlow::Continue(())
+    });
 }
 
-/// What an end of the stream means on which no reason was stated before.
-pub(crate) fn ended(link: &Link) -> Error {
-    Error::new(ErrorKind::PeerDied, format!("{} has ended or closed the connection without a word", link.peer_name()))
-}
+/// What a peer is told that connects to a client.
+pub(crate) const NO_SERVER: &str = "a client accepts no connections";
 
 /// Answers a call of the peer on a side that serves nothing.
 pub(crate) fn refuse(link: &Link, id: u64) {
     let mut sentence = b"this side of the connection serves nothing".to_vec();
-    link.answer(id, crate::connection::ReplyStatus::Refused(ErrorKind::UnknownService), 0, &mut sentence, true);
+    link.answer(
+        id,
+        crate::connection::ReplyStatus::Refused(ErrorKind::UnknownService),
+        0,
+        &mut sentence,
+        true,
+    );
 }
 
 /// Leaves the reader's place to somebody who still waits.

@@ -64,7 +64,15 @@ impl Client {
             let out = link.out();
             (out.codec(), out.core.max_body_to_send() as usize)
         };
-        Self::bind(Arc::new(Open { link, codec, max_body }), info, None)
+        Self::bind(
+            Arc::new(Open {
+                link,
+                codec,
+                max_body,
+            }),
+            info,
+            None,
+        )
     }
 
     fn rebound(&self, info: &'static ServiceInfo) -> Self {
@@ -73,13 +81,23 @@ impl Client {
 
     fn bind(connection: Arc<Open>, info: &'static ServiceInfo, timeout: Option<Duration>) -> Self {
         let problems = problems(&connection.link, info);
-        Self { shared: Arc::new(Shared { connection, info, problems }), timeout }
+        Self {
+            shared: Arc::new(Shared {
+                connection,
+                info,
+                problems,
+            }),
+            timeout,
+        }
     }
 
     /// The same client, whose calls have a deadline of `timeout` unless they set their own.
     #[must_use]
     pub fn with_timeout(&self, timeout: Duration) -> Self {
-        Self { shared: self.shared.clone(), timeout: Some(timeout) }
+        Self {
+            shared: self.shared.clone(),
+            timeout: Some(timeout),
+        }
     }
 
     /// Who serves, as far as the transport vouches for it.
@@ -107,7 +125,8 @@ impl Client {
 
     /// Closes the connection for all clients that share it: calls in flight end with `Closed`.
     pub fn close(&self) {
-        self.link().close(ErrorKind::Closed, "the client closed the connection");
+        self.link()
+            .close(ErrorKind::Closed, "the client closed the connection");
     }
 
     pub(crate) fn timeout(&self) -> Option<Duration> {
@@ -144,9 +163,10 @@ fn problems(link: &Link, info: &'static ServiceInfo) -> HashMap<u64, Problem> {
         let name = method.name;
         let (kind, sentence) = match services.fit(info, method) {
             Fit::Fits => continue,
-            Fit::UnknownService => {
-                (ErrorKind::UnknownService, format!("{name}: {} does not serve {}", link.peer_name(), info.name))
-            }
+            Fit::UnknownService => (
+                ErrorKind::UnknownService,
+                format!("{name}: {} does not serve {}", link.peer_name(), info.name),
+            ),
             Fit::OtherVersion(version) => (
                 ErrorKind::Incompatible,
                 format!(
@@ -157,7 +177,10 @@ fn problems(link: &Link, info: &'static ServiceInfo) -> HashMap<u64, Problem> {
             ),
             Fit::UnknownMethod => (
                 ErrorKind::UnknownMethod,
-                format!("{} has no {name}: it is older than this program", link.peer_name()),
+                format!(
+                    "{} has no {name}: it is older than this program",
+                    link.peer_name()
+                ),
             ),
             Fit::OtherSignature(theirs) => (
                 ErrorKind::Incompatible,
@@ -175,7 +198,8 @@ fn problems(link: &Link, info: &'static ServiceInfo) -> HashMap<u64, Problem> {
 
 impl Drop for Open {
     fn drop(&mut self) {
-        self.link.close(ErrorKind::Closed, "the client closed the connection");
+        self.link
+            .close(ErrorKind::Closed, "the client closed the connection");
     }
 }
 

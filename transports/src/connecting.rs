@@ -19,7 +19,9 @@ pub fn connect(endpoint: &Endpoint, deadline: Option<Instant>) -> Result<Port, E
     match endpoint.address() {
         Address::Memory(name) => memory::connect(endpoint, name, deadline),
         Address::Tcp { host, port } => socket::connect_tcp(endpoint, host, *port, deadline),
-        Address::Name(_) | Address::Path(_) | Address::Abstract(_) => socket::connect_unix(endpoint, deadline),
+        Address::Name(_) | Address::Path(_) | Address::Abstract(_) => {
+            socket::connect_unix(endpoint, deadline)
+        }
     }
 }
 

@@ -152,7 +152,12 @@ impl Endpoint {
     }
 
     fn new(address: Address) -> Self {
-        let unset = Self { address, message_limit: 0, remote_allowed: false, server_uid: None };
+        let unset = Self {
+            address,
+            message_limit: 0,
+            remote_allowed: false,
+            server_uid: None,
+        };
         unset.max_message(Self::DEFAULT_MESSAGE_LIMIT)
     }
 }
@@ -210,11 +215,16 @@ impl FromStr for Endpoint {
 
     fn from_str(text: &str) -> Result<Self, Error> {
         let invalid = |why: String| {
-            Err(Error::new(ErrorKind::InvalidEndpoint, format!("\"{}\" is not an endpoint: {why}", Shown(text))))
+            Err(Error::new(
+                ErrorKind::InvalidEndpoint,
+                format!("\"{}\" is not an endpoint: {why}", Shown(text)),
+            ))
         };
         let (scheme, rest) = match text.split_once(':') {
             Some(parts) => parts,
-            None if text.contains('/') => return invalid(format!("to mean a path, write unix:{}", Shown(text))),
+            None if text.contains('/') => {
+                return invalid(format!("to mean a path, write unix:{}", Shown(text)));
+            }
             None => ("unix", text),
         };
         let parsed = match scheme {
@@ -227,7 +237,10 @@ impl FromStr for Endpoint {
             "tcp" => tcp(rest),
             _ => {
                 let known = Scheme::ALL.map(Scheme::as_str).join(":, ");
-                Err(format!("the transport \"{}:\" is not known here; use {known}:, or a plain name", Shown(scheme)))
+                Err(format!(
+                    "the transport \"{}:\" is not known here; use {known}:, or a plain name",
+                    Shown(scheme)
+                ))
             }
         };
         match parsed {
@@ -268,7 +281,10 @@ impl TryFrom<&Path> for Endpoint {
     fn try_from(given: &Path) -> Result<Self, Error> {
         let address = path(given).map_err(|why| {
             let shown = given.to_string_lossy();
-            Error::new(ErrorKind::InvalidEndpoint, format!("\"{}\" is not an endpoint: {why}", Shown(&shown)))
+            Error::new(
+                ErrorKind::InvalidEndpoint,
+                format!("\"{}\" is not an endpoint: {why}", Shown(&shown)),
+            )
         })?;
         Ok(Self::new(address))
     }
@@ -297,7 +313,12 @@ impl fmt::Display for Endpoint {
 
 impl fmt::Debug for Endpoint {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { address, message_limit, remote_allowed, server_uid } = self;
+        let Self {
+            address,
+            message_limit,
+            remote_allowed,
+            server_uid,
+        } = self;
         formatter
             .debug_struct("Endpoint")
             .field("address", &format_args!("{address}"))
@@ -341,7 +362,10 @@ impl fmt::Display for Detail {
 /// The addresses that a `tcp:` host may mean without asking anybody: a literal, or `localhost`.
 pub(crate) fn local_addresses(host: &str, port: u16) -> Option<Vec<SocketAddr>> {
     if host.eq_ignore_ascii_case("localhost") {
-        return Some(vec![(Ipv4Addr::LOCALHOST, port).into(), (Ipv6Addr::LOCALHOST, port).into()]);
+        return Some(vec![
+            (Ipv4Addr::LOCALHOST, port).into(),
+            (Ipv6Addr::LOCALHOST, port).into(),
+        ]);
     }
     let address: IpAddr = host.parse().ok()?;
     Some(vec![(address, port).into()])
@@ -361,7 +385,11 @@ impl fmt::Display for Shown<'_> {
                 write!(formatter, "{character}")?;
             }
         }
-        if characters.next().is_some() { formatter.write_str("...") } else { Ok(()) }
+        if characters.next().is_some() {
+            formatter.write_str("...")
+        } else {
+            Ok(())
+        }
     }
 }
 
@@ -371,11 +399,16 @@ fn name(text: &str) -> Result<&str, String> {
     };
     if text.len() > Endpoint::LONGEST_NAME {
         let longest = Endpoint::LONGEST_NAME;
-        return Err(format!("the name has {} bytes, at most {longest} are possible", text.len()));
+        return Err(format!(
+            "the name has {} bytes, at most {longest} are possible",
+            text.len()
+        ));
     }
     let allowed = |character: char| character.is_ascii_alphanumeric() || "._-".contains(character);
     if let Some(wrong) = text.chars().find(|&character| !allowed(character)) {
-        return Err(format!("a name has no {wrong:?}; use letters, digits, '.', '_' and '-'"));
+        return Err(format!(
+            "a name has no {wrong:?}; use letters, digits, '.', '_' and '-'"
+        ));
     }
     if first == '.' || first == '-' {
         return Err(format!("a name does not start with {first:?}"));
@@ -405,13 +438,18 @@ fn tcp(text: &str) -> Result<Address, String> {
     };
     let is_number = !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
     let Some(port) = port.parse::<u16>().ok().filter(|_| is_number) else {
-        return Err(format!("\"{}\" is not a port number from 0 to 65535", Shown(port)));
+        return Err(format!(
+            "\"{}\" is not a port number from 0 to 65535",
+            Shown(port)
+        ));
     };
     let bracketed = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
     let host = match bracketed {
         Some(inner) if inner.parse::<Ipv6Addr>().is_ok() => inner,
         Some(inner) => return Err(format!("\"{}\" is not an IPv6 address", Shown(inner))),
-        None if host.contains(':') => return Err("an IPv6 address stands between brackets: tcp:[::1]:7000".into()),
+        None if host.contains(':') => {
+            return Err("an IPv6 address stands between brackets: tcp:[::1]:7000".into());
+        }
         None => host,
     };
     let allowed = |character: char| character.is_ascii_alphanumeric() || "._-".contains(character);
@@ -419,5 +457,8 @@ fn tcp(text: &str) -> Result<Address, String> {
     if bracketed.is_none() && (host.is_empty() || host.len() > 253 || !host.chars().all(allowed)) {
         return Err(format!("\"{}\" is not a host", Shown(host)));
     }
-    Ok(Address::Tcp { host: host.into(), port })
+    Ok(Address::Tcp {
+        host: host.into(),
+        port,
+    })
 }

@@ -46,7 +46,11 @@ impl Error {
     /// An error with a sentence of its own.
     #[must_use]
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self(Box::new(Repr { kind, message: message.into(), source: None }))
+        Self(Box::new(Repr {
+            kind,
+            message: message.into(),
+            source: None,
+        }))
     }
 
     /// The same error with the system's own as its source; its text is added after the sentence.

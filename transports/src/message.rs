@@ -74,13 +74,18 @@ impl Header {
     /// The header of a message that is about to be sent: judged, and with its length.
     pub(crate) fn outgoing(&self, body: usize, limit: usize) -> Result<Self, Error> {
         if self.sections != 0 || self.handles != 0 {
-            return Err(Error::new(ErrorKind::Unsupported, "this transport carries no sections and no handles"));
+            return Err(Error::new(
+                ErrorKind::Unsupported,
+                "this transport carries no sections and no handles",
+            ));
         }
         match u32::try_from(body) {
             Ok(length) if body <= limit => Ok(Self { length, ..*self }),
             _ => Err(Error::new(
                 ErrorKind::TooLarge,
-                format!("a message of {body} bytes is above the limit of {limit} bytes; raise Endpoint::max_message"),
+                format!(
+                    "a message of {body} bytes is above the limit of {limit} bytes; raise Endpoint::max_message"
+                ),
             )),
         }
     }
@@ -88,11 +93,16 @@ impl Header {
     /// Judges the header of a message that is about to be received.
     pub(crate) fn check_incoming(&self, limit: usize) -> Result<(), Error> {
         if self.sections != 0 || self.handles != 0 {
-            let message = "the other side announced sections or handles, which this connection does not carry";
+            let message =
+                "the other side announced sections or handles, which this connection does not carry";
             return Err(Error::new(ErrorKind::Protocol, message));
         }
         let length = self.length as usize;
-        if length > limit { Err(Self::too_long(length, limit)) } else { Ok(()) }
+        if length > limit {
+            Err(Self::too_long(length, limit))
+        } else {
+            Ok(())
+        }
     }
 
     /// The error for an incoming message above the limit.

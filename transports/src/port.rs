@@ -24,8 +24,17 @@ pub struct Port {
 
 impl fmt::Debug for Port {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { sender: _, receiver: _, peer, endpoint } = self;
-        formatter.debug_struct("Port").field("endpoint", endpoint).field("peer", peer).finish_non_exhaustive()
+        let Self {
+            sender: _,
+            receiver: _,
+            peer,
+            endpoint,
+        } = self;
+        formatter
+            .debug_struct("Port")
+            .field("endpoint", endpoint)
+            .field("peer", peer)
+            .finish_non_exhaustive()
     }
 }
 
@@ -110,6 +119,9 @@ pub trait Receiver: Send {
     /// more. False only costs one more look. After [`Received::Empty`], false means that this receiver had its share
     /// of a very large message and gives way to others: look again soon, or park, which returns at once.
     fn drained(&self) -> bool;
+
+    /// Whether a part of a message has arrived and the rest has not.
+    fn in_progress(&self) -> bool;
 
     /// Whether polling for a short time makes sense: the peer is awake, on another processor. Sockets say no.
     fn may_spin(&self) -> bool {

@@ -28,14 +28,16 @@ pub struct Source(Kind);
 enum Kind {
     Doorbell(Arc<Doorbell>),
     Socket { socket: sys::Registration, death: Death },
-
 }
 
 /// The end of the peer's process, which its stream may not tell.
 enum Death {
     /// The stream has to do.
     Untold,
-    Watched { registration: sys::Registration, on_gone: Box<dyn Fn() + Send + Sync> },
+    Watched {
+        registration: sys::Registration,
+        on_gone: Box<dyn Fn() + Send + Sync>,
+    },
     Come,
 }
 
@@ -58,7 +60,10 @@ impl Source {
                 match death {
                     Death::Untold => Poll::Pending,
                     // Never cleared: the dead stay dead.
-                    Death::Watched { registration, on_gone } => {
+                    Death::Watched {
+                        registration,
+                        on_gone,
+                    } => {
                         let mut told = || {
                             on_gone();
                             look();
@@ -85,7 +90,9 @@ impl Source {
             Kind::Doorbell(doorbell) => poll_doorbell(doorbell, SPACE, cx, look),
             Kind::Socket { socket, .. } => {
                 let mut look = Some(look);
-                socket.poll_write(cx, &mut || look.take().is_none_or(|look| look())).map_err(gone)
+                socket
+                    .poll_write(cx, &mut || look.take().is_none_or(|look| look()))
+                    .map_err(gone)
             }
         }
     }
@@ -101,7 +108,10 @@ impl Source {
         let socket = registered(|| sys::Registration::stream(stream))?;
         let death = match registered(|| sys::Registration::death(stream))? {
             sys::WatchedPeer::Untold => Death::Untold,
-            sys::WatchedPeer::Registered(registration) => Death::Watched { registration, on_gone },
+            sys::WatchedPeer::Registered(registration) => Death::Watched {
+                registration,
+                on_gone,
+            },
             sys::WatchedPeer::Gone => {
                 on_gone();
                 Death::Come
@@ -112,7 +122,10 @@ impl Source {
 
     pub(crate) fn acceptor(acceptor: &Arc<sys::Acceptor>) -> Result<Self, Error> {
         let socket = registered(|| sys::Registration::acceptor(acceptor))?;
-        Ok(Self(Kind::Socket { socket, death: Death::Untold }))
+        Ok(Self(Kind::Socket {
+            socket,
+            death: Death::Untold,
+        }))
     }
 }
 
@@ -160,7 +173,8 @@ fn registered<T>(register: impl FnOnce() -> std::io::Result<T>) -> Result<T, Err
     tokio::runtime::Handle::try_current().map_err(|_| unsupported())?;
     // Whether a runtime has I/O enabled can be learned only from Tokio's panic. Nothing of ours is changed when
     // it comes: the closure makes one registration or none.
-    let registered = std::panic::catch_unwind(std::panic::AssertUnwindSafe(register)).map_err(|_| unsupported())?;
+    let registered =
+        std::panic::catch_unwind(std::panic::AssertUnwindSafe(register)).map_err(|_| unsupported())?;
     registered.map_err(|error| Error::system("cannot register with the runtime's reactor", error))
 }
 

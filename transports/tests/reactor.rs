@@ -1,5 +1,6 @@
 //! What an async driver is promised, over every transport.
 #![cfg(feature = "tokio")]
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 mod common;
 
@@ -14,7 +15,10 @@ use transports::reactor::Source;
 use transports::{Accepted, ErrorKind, Flushed, Header, Message, Port, Received, Sent, connect, listen};
 
 fn runtime() -> tokio::runtime::Runtime {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap()
 }
 
 /// A port as an async driver uses it.
@@ -28,7 +32,12 @@ struct Driver {
 impl Driver {
     fn new(port: Port) -> Self {
         let source = port.receiver.source().unwrap();
-        Self { port, source, blocked: false, looks: Cell::new(0) }
+        Self {
+            port,
+            source,
+            blocked: false,
+            looks: Cell::new(0),
+        }
     }
 
     async fn receive(&mut self) -> Message {
@@ -40,7 +49,9 @@ impl Driver {
     }
 
     async fn receive_into(&mut self, message: &mut Message) -> Received {
-        let Self { port, source, looks, .. } = self;
+        let Self {
+            port, source, looks, ..
+        } = self;
         poll_fn(|cx| {
             // Messages that came with an earlier one make no event.
             let mut received = match port.receiver.ready() {
@@ -72,7 +83,12 @@ impl Driver {
     }
 
     async fn flush(&mut self) {
-        let Self { port, source, blocked, .. } = self;
+        let Self {
+            port,
+            source,
+            blocked,
+            ..
+        } = self;
         *blocked = port.sender.flush().unwrap() == Flushed::Blocked;
         poll_fn(|cx| {
             while *blocked {
@@ -110,7 +126,9 @@ fn calls_go_to_and_fro() {
                     assert_eq!((answer.header.id, answer.body), (id, body(id as usize % 70, id)));
                 }
             };
-            timeout(common::WATCHDOG, async { tokio::join!(serve, call) }).await.unwrap();
+            timeout(common::WATCHDOG, async { tokio::join!(serve, call) })
+                .await
+                .unwrap();
         });
     });
 }
@@ -121,7 +139,16 @@ fn large_bodies_pass_both_ways_at_once() {
         runtime().block_on(async {
             let exchange = |port: Port, seed: u64| async move {
                 let port = Driver::new(port);
-                let Driver { port: Port { mut sender, mut receiver, .. }, source, .. } = port;
+                let Driver {
+                    port:
+                        Port {
+                            mut sender,
+                            mut receiver,
+                            ..
+                        },
+                    source,
+                    ..
+                } = port;
                 let (mut sent, mut received) = (0, 0);
                 let mut message = Message::default();
                 let mut blocked = false;
@@ -181,7 +208,9 @@ fn an_idle_source_is_silent_and_the_end_is_told() {
             assert!(silent.is_err());
             assert!(client.looks.get() <= 2, "{} looks at nothing", client.looks.get());
             drop(server);
-            let end = timeout(common::WATCHDOG, client.receive_into(&mut message)).await.unwrap();
+            let end = timeout(common::WATCHDOG, client.receive_into(&mut message))
+                .await
+                .unwrap();
             assert_eq!(end, Received::Closed);
         });
     });
@@ -215,7 +244,9 @@ fn listeners_tell_of_clients() {
             let source = listener.source().unwrap();
             let resolved = listener.endpoint().clone();
             let clients = std::thread::spawn(move || {
-                (0..20).map(|_| connect(&resolved, common::watchdog()).unwrap()).collect::<Vec<_>>()
+                (0..20)
+                    .map(|_| connect(&resolved, common::watchdog()).unwrap())
+                    .collect::<Vec<_>>()
             });
             let mut accepted = Vec::new();
             let accept = poll_fn(|cx| {
@@ -243,7 +274,11 @@ fn listeners_tell_of_clients() {
 #[test]
 fn without_a_reactor_there_is_an_error_and_no_panic() {
     let place = Place::new();
-    for endpoint in place.endpoints().into_iter().filter(|endpoint| !endpoint.to_string().starts_with("mem:")) {
+    for endpoint in place
+        .endpoints()
+        .into_iter()
+        .filter(|endpoint| !endpoint.to_string().starts_with("mem:"))
+    {
         let (client, _server) = connected(&endpoint);
         let refused = client.receiver.source().unwrap_err();
         assert_eq!(refused.kind(), ErrorKind::Unsupported);

@@ -2,10 +2,15 @@
 
 use std::fmt;
 
+use super::output::Control;
+use super::{CancelReason, Connection, Event, Phase};
 use crate::{Error, ErrorKind, Outcome};
 
 /// Bytes of a sentence that travels in a Reject, a Close or a failed Reply: 1 KiB.
 pub(crate) const MAX_SENTENCE: u32 = 1 << 10;
+
+/// The reason for closing at the end of a drain.
+pub(super) const SHUT_DOWN: &str = "shutting down";
 
 /// Who ended a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,6 +50,34 @@ impl fmt::Display for CloseReason {
             }
             ClosedBy::Peer => write!(formatter, "the peer closed the connection: {}", self.sentence),
         }
+    }
+}
+
+impl Connection {
+    /// Ends the connection, once: later reasons are lost. What is queued still leaves, then the farewell;
+    /// without one, nothing does.
+    pub(super) fn shut(&mut self, by: ClosedBy, kind: ErrorKind, sentence: &str, farewell: Option<Control>) {
+        if self.phase == Phase::Closed {
+            return;
+        }
+        self.phase = Phase::Closed;
+        match farewell {
+            Some(farewell) => self.queue.push_back(farewell),
+            None => self.queue.clear(),
+        }
+        self.handshake_deadline = None;
+        self.drain = None;
+        let sentence = clipped(sentence, MAX_SENTENCE as usize).to_owned();
+        self.reason = Some(CloseReason { by, kind, sentence });
+        let events = &mut self.events;
+        self.calls.fail_all(|key| events.push_back(Event::Failed(key)));
+        self.serving.lose_all(|id| {
+            events.push_back(Event::CancelServing {
+                id,
+                why: CancelReason::ConnectionLost,
+            });
+        });
+        events.push_back(Event::Closed);
     }
 }
 

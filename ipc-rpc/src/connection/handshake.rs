@@ -127,7 +127,8 @@ pub(super) fn check_offer(
     let size = size(codecs, services, blob);
     if size > longest as usize {
         return too_large(format!(
-            "the services on this side of the connection take {size} bytes to describe; the limit is {longest}"
+            "the services on this side of the connection take {size} bytes to describe; \
+             the limit is {longest}"
         ));
     }
     Ok(())

@@ -4,16 +4,16 @@ use std::time::Instant;
 
 use transports::Header;
 
+use super::breach::Breach;
 use super::budget::Admission;
 use super::calls::Answered;
-use super::handshake::{self, HelloError, Malformed};
+use super::close::{self, ClosedBy, SHUT_DOWN};
+use super::handshake::{self, HelloError};
 use super::limits::MAX_PINGS;
 use super::output::Control;
 use super::serving::GivenUp;
 use super::wire::{self, Kind, MAGIC};
-use super::{
-    CancelReason, ClosedBy, Connection, Event, Incoming, Phase, ReplyStatus, SHUT_DOWN, close, timers,
-};
+use super::{CancelReason, Connection, Event, Incoming, Phase, ReplyStatus, timers};
 use crate::{Error, ErrorKind};
 
 /// What has happened.
@@ -225,7 +225,8 @@ impl Connection {
             Err(HelloError::Versions(oldest, newest)) => {
                 let (ours, to) = (wire::VERSIONS.start(), wire::VERSIONS.end());
                 return Err(self.incompatible(&format!(
-                    "no protocol version in common: this side speaks {ours} to {to}, the peer {oldest} to {newest}; rebuild the older program"
+                    "no protocol version in common: this side speaks {ours} to {to}, \
+                     the peer {oldest} to {newest}; rebuild the older program"
                 )));
             }
         };
@@ -349,22 +350,6 @@ impl Connection {
         );
         Error::new(ErrorKind::Incompatible, sentence)
     }
-
-    /// Closes because the peer broke a rule. A stranger is told nothing.
-    #[cold]
-    fn breach(&mut self, breach: Breach) -> Error {
-        let sentence = breach.to_string();
-        let farewell = match (self.phase, &breach) {
-            (_, Breach::Stranger) => None,
-            (Phase::AwaitHello | Phase::Deciding | Phase::Welcoming, _) => {
-                self.queue.clear();
-                Some(Control::Reject)
-            }
-            _ => Some(Control::Close),
-        };
-        self.shut(ClosedBy::Us, ErrorKind::Protocol, &sentence, farewell);
-        Error::new(ErrorKind::Protocol, sentence)
-    }
 }
 
 /// How a reply failed, as its header says.
@@ -381,59 +366,3 @@ fn failure(header: &Header) -> ReplyStatus {
 const BUSY: &str = "the peer runs as many calls of this connection as it allows; try again later";
 const GO_AWAY: &str =
     "too many calls were cancelled, or made above the limit; connect again and do less at once";
-
-/// A rule of the protocol that a peer broke.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Breach {
-    Stranger,
-    Kind(u8),
-    Unexpected(Kind),
-    Header(Kind, &'static str),
-    TooLong(u32),
-    Malformed(Malformed),
-    NotOffered,
-    OldId(u64),
-    AfterDrain,
-    Reply(u64),
-    Cancel(u64),
-    Pings,
-    Pong,
-}
-
-impl std::fmt::Display for Breach {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Stranger => formatter.write_str("whoever is at the other end does not speak ipc-rpc"),
-            Self::Kind(code) => write!(formatter, "protocol broken: a message of the unknown kind {code}"),
-            Self::Unexpected(kind) => write!(formatter, "protocol broken: a {kind:?} out of place"),
-            Self::Header(kind, rule) => write!(formatter, "protocol broken: a {kind:?} with {rule}"),
-            Self::TooLong(length) => write!(
-                formatter,
-                "protocol broken: a body of {length} bytes, above the limit"
-            ),
-            Self::Malformed(Malformed(what)) => {
-                write!(formatter, "protocol broken: a handshake with malformed {what}")
-            }
-            Self::NotOffered => {
-                formatter.write_str("protocol broken: a Welcome that chooses what was not offered")
-            }
-            Self::OldId(id) => write!(
-                formatter,
-                "protocol broken: a Request whose id {id:#x} is not new"
-            ),
-            Self::AfterDrain => {
-                formatter.write_str("protocol broken: a Request after the Drain was acknowledged")
-            }
-            Self::Reply(id) => write!(
-                formatter,
-                "protocol broken: a Reply to {id:#x}, which is not unanswered"
-            ),
-            Self::Cancel(id) => write!(
-                formatter,
-                "protocol broken: a Cancel of {id:#x}, which cannot be cancelled"
-            ),
-            Self::Pings => formatter.write_str("protocol broken: more Pings than may be unanswered"),
-            Self::Pong => formatter.write_str("protocol broken: a Pong to no Ping"),
-        }
-    }
-}

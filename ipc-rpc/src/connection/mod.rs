@@ -35,9 +35,11 @@
 //! From the caller's side each call ends exactly once: with [`Incoming::Reply`], or [`Event::Expired`], or
 //! [`Event::Failed`], or because the caller gave it up with [`Connection::cancel_call`] or `withdraw_call`.
 
+mod breach;
 mod budget;
 mod calls;
 mod close;
+mod commands;
 mod handshake;
 mod input;
 mod limits;
@@ -51,8 +53,6 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use transports::Header;
-
 pub(crate) use calls::CallKey;
 pub(crate) use close::{CloseReason, ClosedBy, MAX_SENTENCE, clipped, sentence_from_peer};
 pub(crate) use handshake::{MAX_HELLO, MAX_WELCOME};
@@ -62,10 +62,9 @@ pub(crate) use timers::grace;
 
 use crate::{Error, ErrorKind, Outcome, ServiceInfo};
 use budget::Budget;
-use calls::{Calls, NoSlot};
+use calls::Calls;
 use output::Control;
-use serving::{Finished, Serving};
-use wire::Kind;
+use serving::Serving;
 
 /// What a connection is made of.
 #[derive(Clone, Debug)]
@@ -428,209 +427,6 @@ impl Connection {
         }
     }
 }
-
-/// Commands.
-impl Connection {
-    /// Starts a call. The header is to be sent next, with the arguments as its body, or else the call is
-    /// to be [withdrawn](Self::withdraw_call).
-    ///
-    /// # Errors
-    /// See [`StartError`]; nothing has changed, but that a connection that has used up its ids is closed.
-    #[inline]
-    pub(crate) fn start_call(
-        &mut self,
-        now: Instant,
-        ordinal: u64,
-        deadline: Option<Instant>,
-    ) -> Result<(CallKey, Header), StartError> {
-        let mut header = self.request(now, ordinal, deadline)?;
-        let expires = deadline.and_then(|deadline| deadline.checked_add(grace(deadline.duration_since(now))));
-        let key = match self.calls.start(expires) {
-            Ok(key) => key,
-            Err(error) => return Err(self.no_slot(error)),
-        };
-        header.id = key.id();
-        Ok((key, header))
-    }
-
-    /// Starts a call that nobody waits for. The header is to be sent next, with the arguments as its body. If
-    /// it is not sent, nothing is to be done.
-    ///
-    /// # Errors
-    /// See [`StartError`]; never `Full`.
-    pub(crate) fn start_one_way(
-        &mut self,
-        now: Instant,
-        ordinal: u64,
-        deadline: Option<Instant>,
-    ) -> Result<Header, StartError> {
-        let header = self.request(now, ordinal, deadline)?;
-        match self.calls.one_way() {
-            Ok(id) => Ok(Header {
-                id,
-                flags: wire::ONE_WAY,
-                ..header
-            }),
-            Err(error) => Err(self.no_slot(error)),
-        }
-    }
-
-    /// Takes back a call whose header was not sent. It has then never been.
-    pub(crate) fn withdraw_call(&mut self, key: CallKey) {
-        self.calls.withdraw(key);
-    }
-
-    /// Gives up a call that was sent: the peer is told, and the reply, which still comes, is dropped. Does
-    /// nothing for a call that has ended.
-    pub(crate) fn cancel_call(&mut self, key: CallKey) {
-        if self.calls.give_up(key) {
-            self.queue.push_back(Control::Cancel { id: key.id() });
-        }
-    }
-
-    /// The handler of a call has ended, or been stopped. The header is to be sent next, with the body that
-    /// [`ReplyStatus`] says. `None`: nobody waits for a reply, any more or ever; send nothing.
-    ///
-    /// `extra` travels to the caller as it is.
-    #[inline]
-    pub(crate) fn finish(&mut self, id: u64, status: ReplyStatus, extra: u64) -> Option<Header> {
-        if self.serving.finish(id) != Finished::Answer {
-            return None;
-        }
-        self.budget.finished();
-        Some(output::reply(id, status, extra))
-    }
-
-    /// Lets the peer in that [`Incoming::Connect`] told of. The connection is open once
-    /// [`Self::poll_transmit`] has given the Welcome. Does nothing in any other state.
-    pub(crate) fn accept(&mut self) {
-        if self.phase == Phase::Deciding {
-            self.phase = Phase::Welcoming;
-            self.queue.push_back(Control::Welcome);
-        }
-    }
-
-    /// Keeps the peer out that [`Incoming::Connect`] told of; it learns the kind and the first
-    /// [`MAX_SENTENCE`] bytes of the sentence. Does nothing in any other state.
-    pub(crate) fn reject(&mut self, kind: ErrorKind, sentence: &str) {
-        if self.phase == Phase::Deciding {
-            self.shut(ClosedBy::Us, kind, sentence, Some(Control::Reject));
-        }
-    }
-
-    /// Asks the peer for a sign of life, which comes as [`Incoming::Pong`]. False, and nothing is sent, if
-    /// the connection is not open or eight pings are unanswered.
-    #[must_use]
-    pub(crate) fn ping(&mut self, token: u64) -> bool {
-        let possible = self.phase == Phase::Open && self.pings.len() < limits::MAX_PINGS;
-        if possible {
-            self.pings.push_back(token);
-            self.queue.push_back(Control::Ping { token });
-        }
-        possible
-    }
-
-    /// Announces the end: the peer starts no more calls, calls in progress go on, both ways, and the
-    /// connection closes when none is left, or at `until`. This side may still start calls, since handlers
-    /// that end may need them. A second time it only changes `until`. A connection that is not open is closed
-    /// at once.
-    pub(crate) fn drain(&mut self, until: Instant) {
-        match (&mut self.drain, self.phase) {
-            (_, Phase::Closed) => {}
-            (Some(drain), _) => drain.until = until,
-            (None, Phase::Open) => {
-                self.drain = Some(Drain {
-                    until,
-                    acknowledged: false,
-                });
-                self.queue.push_back(Control::Drain { acknowledged: false });
-            }
-            (None, _) => self.close(ErrorKind::Closed, SHUT_DOWN),
-        }
-    }
-
-    /// Ends the connection; the peer learns the kind and the first [`MAX_SENTENCE`] bytes of the sentence, if
-    /// it has spoken our protocol so far. Unanswered calls fail, handlers are to be stopped: see the events.
-    /// Does nothing if it has ended.
-    pub(crate) fn close(&mut self, kind: ErrorKind, sentence: &str) {
-        let farewell = match self.phase {
-            Phase::AwaitHello => None,
-            // The peer must not hear a Close before a Hello.
-            Phase::AwaitWelcome if self.queue.contains(&Control::Hello) => {
-                self.queue.clear();
-                None
-            }
-            Phase::Deciding | Phase::Welcoming => {
-                self.queue.clear();
-                Some(Control::Reject)
-            }
-            Phase::AwaitWelcome | Phase::Open | Phase::Closed => Some(Control::Close),
-        };
-        self.shut(ClosedBy::Us, kind, sentence, farewell);
-    }
-
-    fn request(&self, now: Instant, ordinal: u64, deadline: Option<Instant>) -> Result<Header, StartError> {
-        if self.phase != Phase::Open || self.peer_drains {
-            return Err(match self.phase {
-                Phase::Open => StartError::Draining,
-                Phase::Closed => StartError::Closed,
-                _ => StartError::NotOpen,
-            });
-        }
-        let extra = match deadline {
-            None => 0,
-            Some(deadline) if deadline <= now => return Err(StartError::Expired),
-            Some(deadline) => timers::remaining(now, deadline),
-        };
-        Ok(Header {
-            ordinal,
-            extra,
-            ..Kind::Request.header()
-        })
-    }
-
-    #[cold]
-    fn no_slot(&mut self, error: NoSlot) -> StartError {
-        match error {
-            NoSlot::Full => StartError::Full,
-            NoSlot::Exhausted => {
-                self.close(
-                    ErrorKind::Closed,
-                    "the connection has used up its ids for calls; connect again",
-                );
-                StartError::Closed
-            }
-        }
-    }
-
-    /// Ends the connection, once: later reasons are lost. What is queued still leaves, then the farewell;
-    /// without one, nothing does.
-    fn shut(&mut self, by: ClosedBy, kind: ErrorKind, sentence: &str, farewell: Option<Control>) {
-        if self.phase == Phase::Closed {
-            return;
-        }
-        self.phase = Phase::Closed;
-        match farewell {
-            Some(farewell) => self.queue.push_back(farewell),
-            None => self.queue.clear(),
-        }
-        self.handshake_deadline = None;
-        self.drain = None;
-        let sentence = close::clipped(sentence, MAX_SENTENCE as usize).to_owned();
-        self.reason = Some(CloseReason { by, kind, sentence });
-        let events = &mut self.events;
-        self.calls.fail_all(|key| events.push_back(Event::Failed(key)));
-        self.serving.lose_all(|id| {
-            events.push_back(Event::CancelServing {
-                id,
-                why: CancelReason::ConnectionLost,
-            });
-        });
-        events.push_back(Event::Closed);
-    }
-}
-
-const SHUT_DOWN: &str = "shutting down";
 
 /// Lets a test come near the last id.
 #[cfg(test)]

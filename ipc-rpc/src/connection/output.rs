@@ -4,8 +4,9 @@ use std::time::Instant;
 
 use transports::Header;
 
+use super::close::{self, ClosedBy, SHUT_DOWN};
 use super::wire::{self, Kind};
-use super::{ClosedBy, Connection, Event, Phase, ReplyStatus, Role, SHUT_DOWN, close, handshake};
+use super::{Connection, Event, Phase, ReplyStatus, Role, handshake};
 use crate::ErrorKind;
 
 /// A message that the core itself sends. Its body, if it has one, is written when it leaves.

@@ -122,5 +122,74 @@ pub(super) fn deadline_from(now: Instant, nanoseconds: u64) -> Option<Instant> {
 /// handler had the call: a sixteenth of the time that the call had, but at least 1 ms, so that a reply can
 /// still cross a busy machine, and at most 10 ms, so that nobody notices.
 pub(crate) fn grace(timeout: Duration) -> Duration {
-    (timeout / 16).clamp(Duration::from_millis(1), Duration::from_millis(10))
+    const LEAST: Duration = Duration::from_millis(1);
+    const MOST: Duration = Duration::from_millis(10);
+    // Dividing a `Duration` is the dear part of starting a call with a deadline.
+    if timeout >= MOST * 16 {
+        MOST
+    } else {
+        Duration::from_nanos(timeout.as_nanos() as u64 / 16).max(LEAST)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    //! The heap of deadlines, beside a table that is searched.
+
+    use proptest::prelude::*;
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    #[derive(Clone, Debug)]
+    enum Step {
+        Set { slot: u32, at: u64 },
+        Clear { slot: u32 },
+        PopDue { now: u64 },
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        prop_oneof![
+            5 => (0u32..40, 0u64..100).prop_map(|(slot, at)| Step::Set { slot, at }),
+            3 => (0u32..50).prop_map(|slot| Step::Clear { slot }),
+            1 => (0u64..100).prop_map(|now| Step::PopDue { now }),
+        ]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn the_earliest_is_always_first(script in proptest::collection::vec(step(), 1..400)) {
+            let start = Instant::now();
+            let after = |at: u64| start + Duration::from_millis(at);
+            let mut heap = Deadlines::default();
+            let mut table = BTreeMap::new();
+            for step in script {
+                match step {
+                    Step::Set { slot, at } => {
+                        heap.clear(slot);
+                        heap.set(slot, after(at));
+                        table.insert(slot, after(at));
+                    }
+                    Step::Clear { slot } => {
+                        heap.clear(slot);
+                        table.remove(&slot);
+                    }
+                    Step::PopDue { now } => {
+                        while let Some(slot) = heap.pop_due(after(now)) {
+                            let at = table.remove(&slot).unwrap();
+                            prop_assert!(at <= after(now));
+                            prop_assert!(table.values().all(|other| *other >= at));
+                        }
+                        prop_assert!(table.values().all(|at| *at > after(now)));
+                    }
+                }
+                prop_assert_eq!(heap.first().map(|(at, _)| at), table.values().min().copied());
+                if let Some((at, slot)) = heap.first() {
+                    prop_assert_eq!(table.get(&slot), Some(&at));
+                }
+            }
+        }
+    }
 }

@@ -16,9 +16,27 @@ mod error;
 
 #[cfg(test)]
 mod pair;
+#[cfg(test)]
+mod raw;
 
 #[cfg(test)]
+mod allocations;
+#[cfg(test)]
 mod calls;
+#[cfg(test)]
+mod cancels;
+#[cfg(test)]
+mod closing;
+#[cfg(test)]
+mod deadlines;
+#[cfg(test)]
+mod handshake;
+#[cfg(test)]
+mod hostile;
+#[cfg(test)]
+mod model;
+#[cfg(test)]
+mod purity;
 
 use error::{Error, ErrorKind, Outcome};
 use ipc_rpc::{MethodInfo, ServiceInfo};

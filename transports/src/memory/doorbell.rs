@@ -45,8 +45,16 @@ impl Doorbell {
         if sleepers.thread {
             self.condvar.notify_one();
         }
-        let data = if flags & DATA != 0 { sleepers.data.take() } else { None };
-        let space = if flags & SPACE != 0 { sleepers.space.take() } else { None };
+        let data = if flags & DATA != 0 {
+            sleepers.data.take()
+        } else {
+            None
+        };
+        let space = if flags & SPACE != 0 {
+            sleepers.space.take()
+        } else {
+            None
+        };
         drop(sleepers);
         data.into_iter().chain(space).for_each(Waker::wake);
     }
@@ -58,7 +66,8 @@ impl Doorbell {
     /// Takes a flag down; true if it was up. Look after taking it down, never before.
     pub(crate) fn take(&self, flag: u8) -> bool {
         // The load spares the line's owner a write when there is no news.
-        self.rung.load(Ordering::Acquire) & flag != 0 && self.rung.fetch_and(!flag, Ordering::AcqRel) & flag != 0
+        self.rung.load(Ordering::Acquire) & flag != 0
+            && self.rung.fetch_and(!flag, Ordering::AcqRel) & flag != 0
     }
 
     /// As [`Doorbell::take`], but if the flag is down, the task is woken when it is raised.
@@ -68,7 +77,11 @@ impl Doorbell {
             return true;
         }
         let mut sleepers = self.sleepers();
-        let slot = if flag == DATA { &mut sleepers.data } else { &mut sleepers.space };
+        let slot = if flag == DATA {
+            &mut sleepers.data
+        } else {
+            &mut sleepers.space
+        };
         match slot {
             Some(known) => known.clone_from(waker),
             None => *slot = Some(waker.clone()),
@@ -85,14 +98,21 @@ impl Doorbell {
         sleepers.thread = true;
         while self.rung.load(Ordering::Acquire) & flags == 0 {
             let Some(deadline) = deadline else {
-                sleepers = self.condvar.wait(sleepers).unwrap_or_else(PoisonError::into_inner);
+                sleepers = self
+                    .condvar
+                    .wait(sleepers)
+                    .unwrap_or_else(PoisonError::into_inner);
                 continue;
             };
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 break;
             }
-            sleepers = self.condvar.wait_timeout(sleepers, left).unwrap_or_else(PoisonError::into_inner).0;
+            sleepers = self
+                .condvar
+                .wait_timeout(sleepers, left)
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
         }
         sleepers.thread = false;
         drop(sleepers);

@@ -59,7 +59,10 @@ impl Lane {
         let spare = queue.spare.pop().unwrap_or_default();
         queue.spare_bytes -= spare.capacity();
         queue.bytes += size;
-        queue.messages.push_back(Message { header, body: mem::replace(body, spare) });
+        queue.messages.push_back(Message {
+            header,
+            body: mem::replace(body, spare),
+        });
         self.publish(&queue);
         Put::Accepted
     }
@@ -85,11 +88,18 @@ impl Lane {
             queue.spare_bytes += used.capacity();
             queue.spare.push(used);
         }
-        let space = queue.wanted.is_some_and(|size| matches!(queue.room(size), Put::Accepted));
+        let space = queue
+            .wanted
+            .is_some_and(|size| matches!(queue.room(size), Put::Accepted));
         if space {
             queue.wanted = None;
         }
-        (Taken::Message { last: queue.messages.is_empty() && !queue.closed }, space)
+        (
+            Taken::Message {
+                last: queue.messages.is_empty() && !queue.closed,
+            },
+            space,
+        )
     }
 
     /// Whether [`Lane::take`] has a message, or the end.

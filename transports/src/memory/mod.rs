@@ -11,8 +11,8 @@ pub(crate) use doorbell::{DATA, Doorbell, SPACE};
 pub(crate) use registry::{connect, listen};
 
 use crate::{
-    Endpoint, Error, ErrorKind, Flushed, Header, Identity, Interrupt, Message, Peer, Port, Received, Receiver,
-    Sender, Sent,
+    Endpoint, Error, ErrorKind, Flushed, Header, Identity, Interrupt, Message, Peer, Port, Received,
+    Receiver, Sender, Sent,
 };
 use lane::{Lane, Put, Taken};
 
@@ -37,8 +37,18 @@ fn ports(near: &Endpoint, far: &Endpoint) -> (Port, Port) {
         });
         let limit = endpoint.message_limit();
         Port {
-            sender: Box::new(MemorySender { side: Arc::clone(&side), limit, unannounced: 0, refused: None }),
-            receiver: Box::new(MemoryReceiver { side, limit, drained: false, broken: None }),
+            sender: Box::new(MemorySender {
+                side: Arc::clone(&side),
+                limit,
+                unannounced: 0,
+                refused: None,
+            }),
+            receiver: Box::new(MemoryReceiver {
+                side,
+                limit,
+                drained: false,
+                broken: None,
+            }),
             peer: Peer::new(Identity::SameProcess, std::sync::Weak::new()),
             endpoint: endpoint.clone(),
         }
@@ -93,7 +103,9 @@ impl Sender for MemorySender {
         if std::mem::take(&mut self.unannounced) > 0 {
             self.side.other.ring(DATA);
         }
-        let Some(size) = self.refused else { return Ok(Flushed::Done) };
+        let Some(size) = self.refused else {
+            return Ok(Flushed::Done);
+        };
         match self.side.outgoing.request(size) {
             Put::Accepted => {
                 self.refused = None;
@@ -149,13 +161,19 @@ impl Receiver for MemoryReceiver {
         self.broken.is_some() || self.side.incoming.ready()
     }
 
+    fn in_progress(&self) -> bool {
+        false
+    }
+
     fn drained(&self) -> bool {
         self.drained
     }
 
     fn park(&mut self, space: bool, deadline: Option<Instant>) -> Result<(), Error> {
         if !self.ready() {
-            self.side.doorbell.wait(if space { DATA | SPACE } else { DATA }, deadline);
+            self.side
+                .doorbell
+                .wait(if space { DATA | SPACE } else { DATA }, deadline);
         }
         Ok(())
     }
@@ -171,5 +189,8 @@ impl Receiver for MemoryReceiver {
 }
 
 fn closed() -> Error {
-    Error::new(ErrorKind::PeerDied, "cannot send: the other side closed the connection")
+    Error::new(
+        ErrorKind::PeerDied,
+        "cannot send: the other side closed the connection",
+    )
 }

@@ -36,7 +36,10 @@ pub(crate) fn connect(endpoint: &Endpoint, name: &str, deadline: Option<Instant>
             None => desk.changed.wait(waiting).unwrap_or_else(PoisonError::into_inner),
             Some(left) if left.is_zero() => return Err(connecting::timed_out(endpoint)),
             Some(left) => {
-                desk.changed.wait_timeout(waiting, left).unwrap_or_else(PoisonError::into_inner).0
+                desk.changed
+                    .wait_timeout(waiting, left)
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .0
             }
         };
     }
@@ -64,7 +67,10 @@ pub(crate) fn listen(endpoint: &Endpoint, name: &Arc<str>) -> Result<Box<dyn Lis
         changed: Condvar::new(),
     });
     desks.insert(Arc::clone(name), Arc::clone(&desk));
-    Ok(Box::new(MemoryListener { name: Arc::clone(name), desk }))
+    Ok(Box::new(MemoryListener {
+        name: Arc::clone(name),
+        desk,
+    }))
 }
 
 struct MemoryListener {
@@ -75,7 +81,9 @@ struct MemoryListener {
 impl Listener for MemoryListener {
     fn try_accept(&mut self) -> Result<Accepted, Error> {
         let mut waiting = self.desk.waiting();
-        let Some(port) = waiting.ports.pop_front() else { return Ok(Accepted::Empty) };
+        let Some(port) = waiting.ports.pop_front() else {
+            return Ok(Accepted::Empty);
+        };
         drop(waiting);
         self.desk.changed.notify_one();
         Ok(Accepted::Port(port))

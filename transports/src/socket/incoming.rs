@@ -46,7 +46,16 @@ enum End {
 impl SocketReceiver {
     pub(super) fn new(link: Arc<Link>, limit: usize) -> Self {
         let waiter = sys::Waiter::new();
-        Self { link, limit, waiter, buffer: Vec::new(), start: 0, large: None, end: None, drained: false }
+        Self {
+            link,
+            limit,
+            waiter,
+            buffer: Vec::new(),
+            start: 0,
+            large: None,
+            end: None,
+            drained: false,
+        }
     }
 
     /// The header at the start of what is buffered, if it is whole.
@@ -64,14 +73,19 @@ impl SocketReceiver {
             self.large = None;
             return Ok(true);
         }
-        let Some(header) = self.header() else { return Ok(false) };
+        let Some(header) = self.header() else {
+            return Ok(false);
+        };
         header.check_incoming(self.limit)?;
         let length = header.length as usize;
         let arrived = &self.buffer[self.start + Header::SIZE..];
         if let Some(body) = arrived.get(..length) {
             message.header = header;
             message.body.clear();
-            message.body.try_reserve(length).map_err(|error| no_memory(length, error))?;
+            message
+                .body
+                .try_reserve(length)
+                .map_err(|error| no_memory(length, error))?;
             message.body.extend_from_slice(body);
             self.start += Header::SIZE + length;
             return Ok(true);
@@ -132,7 +146,9 @@ impl SocketReceiver {
                     self.drained = true;
                     Ok(None)
                 }
-                io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionAborted => {
+                io::ErrorKind::ConnectionReset
+                | io::ErrorKind::BrokenPipe
+                | io::ErrorKind::ConnectionAborted => {
                     self.end = Some(End::Reset);
                     self.drained = true;
                     Ok(None)
@@ -164,7 +180,9 @@ impl SocketReceiver {
         match self.end.as_ref()? {
             End::Broken { kind, message } => Some(Err(Error::new(*kind, message.clone()))),
             _ if within => died("the other side ended in the middle of a message"),
-            End::Reset => died("the other side closed the connection before it had read all that was sent to it"),
+            End::Reset => {
+                died("the other side closed the connection before it had read all that was sent to it")
+            }
             End::Closed => Some(Ok(Received::Closed)),
         }
     }
@@ -184,7 +202,11 @@ impl SocketReceiver {
             };
             share = share.saturating_sub(bytes);
             if self.drained || share == 0 {
-                return Ok(if self.take(message)? { Received::Message } else { Received::Empty });
+                return Ok(if self.take(message)? {
+                    Received::Message
+                } else {
+                    Received::Empty
+                });
             }
         }
     }
@@ -198,7 +220,10 @@ impl Receiver for SocketReceiver {
         let received = self.look(message);
         if let Err(error) = &received {
             // Whatever follows cannot be trusted to begin with a header.
-            self.end = Some(End::Broken { kind: error.kind(), message: error.to_string() });
+            self.end = Some(End::Broken {
+                kind: error.kind(),
+                message: error.to_string(),
+            });
             self.drained = true;
             self.large = None;
             self.buffer = Vec::new();
@@ -218,6 +243,10 @@ impl Receiver for SocketReceiver {
             header.check_incoming(self.limit).is_err()
                 || self.buffer.len() - self.start >= Header::SIZE + header.length as usize
         })
+    }
+
+    fn in_progress(&self) -> bool {
+        (self.large.is_some() || self.start < self.buffer.len()) && !self.ready()
     }
 
     fn drained(&self) -> bool {
@@ -253,7 +282,9 @@ impl Receiver for SocketReceiver {
 
 /// Grows a buffer by exactly `more` bytes beyond its length, if they are not there.
 fn reserve(buffer: &mut Vec<u8>, more: usize) -> Result<(), Error> {
-    buffer.try_reserve_exact(more).map_err(|error| no_memory(more, error))
+    buffer
+        .try_reserve_exact(more)
+        .map_err(|error| no_memory(more, error))
 }
 
 fn no_memory(bytes: usize, error: TryReserveError) -> Error {

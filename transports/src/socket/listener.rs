@@ -20,7 +20,13 @@ pub(super) struct SocketListener {
 impl SocketListener {
     pub(super) fn new(acceptor: sys::Acceptor, endpoint: Endpoint, claim: Option<sys::Claim>) -> Self {
         let spare = sys::SpareDescriptor::reserve(&acceptor);
-        Self { acceptor: Arc::new(acceptor), endpoint, waiter: sys::Waiter::new(), spare, _claim: claim }
+        Self {
+            acceptor: Arc::new(acceptor),
+            endpoint,
+            waiter: sys::Waiter::new(),
+            spare,
+            _claim: claim,
+        }
     }
 
     /// The next connection that is alive, with who made it.
@@ -45,12 +51,18 @@ impl SocketListener {
         }
     }
 
-    /// Tells the client that waits longest, by closing its connection, instead of leaving it in the queue.
-    fn turn_away(&mut self) {
-        if self.spare.take().is_some() {
-            drop(self.acceptor.accept());
+    /// With no descriptor left, tells the client that waits longest by closing its connection. False if nobody
+    /// waits: the system looks for a descriptor first, and complains either way.
+    fn turn_away(&mut self) -> bool {
+        if self.spare.take().is_none() {
+            return true;
         }
+        let nobody = self
+            .acceptor
+            .accept()
+            .is_err_and(|error| matches!(sys::accept_failure(&error), AcceptFailure::Empty));
         self.spare = sys::SpareDescriptor::reserve(&self.acceptor);
+        !nobody
     }
 }
 
@@ -61,21 +73,26 @@ impl Listener for SocketListener {
         }
         match self.next() {
             Ok(None) => Ok(Accepted::Empty),
-            Ok(Some((stream, identity))) => {
-                Ok(Accepted::Port(super::port(stream, identity, self.endpoint.clone())))
-            }
-            Err(error) => {
-                let server = self.endpoint.quoted();
-                if sys::is_exhaustion(&error) {
-                    self.turn_away();
-                    let message = format!(
-                        "cannot accept a connection to {server}, which was closed. Raise the limit on open files \
-                         (ulimit -n), or serve fewer connections"
-                    );
-                    return Err(Error::new(ErrorKind::Resource, message).with_source(error));
+            Ok(Some((stream, identity))) => Ok(Accepted::Port(super::port(
+                stream,
+                identity,
+                self.endpoint.clone(),
+            ))),
+            Err(error) if sys::is_exhaustion(&error) => {
+                if !self.turn_away() {
+                    return Ok(Accepted::Empty);
                 }
-                Err(Error::system(format!("cannot accept a connection to {server}"), error))
+                let message = format!(
+                    "cannot accept a connection to {}, which was closed. Raise the limit on open files \
+                     (ulimit -n), or serve fewer connections",
+                    self.endpoint.quoted()
+                );
+                Err(Error::new(ErrorKind::Resource, message).with_source(error))
             }
+            Err(error) => Err(Error::system(
+                format!("cannot accept a connection to {}", self.endpoint.quoted()),
+                error,
+            )),
         }
     }
 
@@ -85,7 +102,12 @@ impl Listener for SocketListener {
 
     fn park(&mut self, deadline: Option<Instant>) -> Result<(), Error> {
         let waited = self.waiter.wait_to_accept(&self.acceptor, deadline);
-        waited.map_err(|error| Error::system(format!("cannot wait for clients of {}", self.endpoint.quoted()), error))
+        waited.map_err(|error| {
+            Error::system(
+                format!("cannot wait for clients of {}", self.endpoint.quoted()),
+                error,
+            )
+        })
     }
 
     fn interrupt(&self) -> Interrupt {

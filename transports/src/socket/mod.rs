@@ -46,7 +46,10 @@ fn port(stream: sys::Stream, identity: Identity, endpoint: Endpoint) -> Port {
     let limit = endpoint.message_limit();
     let stream = Arc::new(stream);
     let peer = Peer::new(identity, Arc::downgrade(&stream));
-    let link = Arc::new(Link { stream, peer_gone: AtomicBool::new(false) });
+    let link = Arc::new(Link {
+        stream,
+        peer_gone: AtomicBool::new(false),
+    });
     Port {
         sender: Box::new(outgoing::SocketSender::new(Arc::clone(&link), limit)),
         receiver: Box::new(incoming::SocketReceiver::new(link, limit)),

@@ -27,7 +27,13 @@ pub(super) struct SocketSender {
 
 impl SocketSender {
     pub(super) fn new(link: Arc<Link>, limit: usize) -> Self {
-        Self { link, limit, queue: Queue::default(), blocked: false, broken: false }
+        Self {
+            link,
+            limit,
+            queue: Queue::default(),
+            blocked: false,
+            broken: false,
+        }
     }
 
     fn write(&mut self) -> Result<Flushed, Error> {
@@ -63,7 +69,10 @@ impl SocketSender {
 
     fn check(&self) -> Result<(), Error> {
         if self.broken {
-            return Err(Error::new(ErrorKind::PeerDied, "cannot send: the connection broke before"));
+            return Err(Error::new(
+                ErrorKind::PeerDied,
+                "cannot send: the connection broke before",
+            ));
         }
         Ok(())
     }
@@ -140,7 +149,9 @@ impl Queue {
             Some(Piece::Batch(batch)) if batch.len() < BATCH => batch,
             _ => {
                 self.pieces.push_back(Piece::Batch(mem::take(&mut self.batch)));
-                let Some(Piece::Batch(batch)) = self.pieces.back_mut() else { return };
+                let Some(Piece::Batch(batch)) = self.pieces.back_mut() else {
+                    return;
+                };
                 batch
             }
         };

@@ -16,21 +16,28 @@ pub(crate) fn connect(
     deadline: Option<Instant>,
 ) -> Result<Port, Error> {
     if port == 0 {
-        let message = format!("cannot connect to \"{endpoint}\": port 0 names no server; a listener's endpoint tells its port");
+        let message = format!(
+            "cannot connect to \"{endpoint}\": port 0 names no server; a listener's endpoint tells its port"
+        );
         return Err(Error::new(ErrorKind::InvalidEndpoint, message));
     }
     let mut last = None;
     for address in addresses(endpoint, host, port, deadline)? {
         match connect_to(address, deadline) {
             Ok(stream) => {
-                let ready = prepare(&stream).and_then(|()| stream.set_nonblocking(true)).and_then(|()| stream.try_into());
+                let ready = prepare(&stream)
+                    .and_then(|()| stream.set_nonblocking(true))
+                    .and_then(|()| stream.try_into());
                 let stream = ready.map_err(|error| failed(endpoint, error))?;
                 return Ok(super::port(stream, Identity::Anonymous, endpoint.clone()));
             }
             Err(error) => last = Some(error),
         }
     }
-    Err(failed(endpoint, last.unwrap_or_else(|| io::ErrorKind::NotFound.into())))
+    Err(failed(
+        endpoint,
+        last.unwrap_or_else(|| io::ErrorKind::NotFound.into()),
+    ))
 }
 
 pub(crate) fn listen(endpoint: &Endpoint, host: &str, port: u16) -> Result<Box<dyn Listener>, Error> {
@@ -38,7 +45,10 @@ pub(crate) fn listen(endpoint: &Endpoint, host: &str, port: u16) -> Result<Box<d
     // Only the first: whoever falls back to ::1 because 127.0.0.1 is taken serves half of "localhost".
     let address = addresses(endpoint, host, port, None)?.into_iter().next();
     let Some(address) = address else {
-        return Err(Error::new(ErrorKind::InvalidEndpoint, format!("cannot serve {server}: the host has no address")));
+        return Err(Error::new(
+            ErrorKind::InvalidEndpoint,
+            format!("cannot serve {server}: the host has no address"),
+        ));
     };
     let bound = TcpListener::bind(address).and_then(|listener| {
         let port = listener.local_addr()?.port();
@@ -46,7 +56,11 @@ pub(crate) fn listen(endpoint: &Endpoint, host: &str, port: u16) -> Result<Box<d
         Ok((sys::Acceptor::from(listener), port))
     });
     match bound {
-        Ok((acceptor, port)) => Ok(Box::new(SocketListener::new(acceptor, endpoint.with_tcp_port(port), None))),
+        Ok((acceptor, port)) => Ok(Box::new(SocketListener::new(
+            acceptor,
+            endpoint.with_tcp_port(port),
+            None,
+        ))),
         Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
             let message = format!("cannot serve {server}: another program already listens there");
             Err(Error::new(ErrorKind::InUse, message))
@@ -97,8 +111,11 @@ fn addresses(
     deadline: Option<Instant>,
 ) -> Result<Vec<SocketAddr>, Error> {
     let local = local_addresses(host, port);
-    let on_this_machine =
-        |addresses: &Vec<SocketAddr>| addresses.iter().all(|address| address.ip().to_canonical().is_loopback());
+    let on_this_machine = |addresses: &Vec<SocketAddr>| {
+        addresses
+            .iter()
+            .all(|address| address.ip().to_canonical().is_loopback())
+    };
     match local {
         Some(addresses) if on_this_machine(&addresses) || endpoint.is_remote_allowed() => Ok(addresses),
         None if endpoint.is_remote_allowed() => resolve(endpoint, host.to_owned(), port, deadline),
@@ -126,12 +143,17 @@ fn resolve(
         // Nobody listens any more if the deadline has passed.
         drop(answer.send(found));
     };
-    std::thread::Builder::new().name("ipc-rpc resolver".into()).spawn(lookup).map_err(failed)?;
+    std::thread::Builder::new()
+        .name("ipc-rpc resolver".into())
+        .spawn(lookup)
+        .map_err(failed)?;
     let found = match deadline {
         None => question.recv().map_err(|_| io::ErrorKind::BrokenPipe.into()),
         Some(deadline) => {
             let left = deadline.saturating_duration_since(Instant::now());
-            question.recv_timeout(left).map_err(|_| io::ErrorKind::TimedOut.into())
+            question
+                .recv_timeout(left)
+                .map_err(|_| io::ErrorKind::TimedOut.into())
         }
     };
     found.and_then(|found| found).map_err(failed)

@@ -9,7 +9,10 @@ pub(crate) fn connect(endpoint: &Endpoint, deadline: Option<Instant>) -> Result<
     let stream = sys::connect_unix(endpoint, deadline)?;
     let server = endpoint.described();
     let identity = stream.identity().map_err(|error| {
-        Error::system(format!("connected to {server}, but the system does not tell who serves it"), error)
+        Error::system(
+            format!("connected to {server}, but the system does not tell who serves it"),
+            error,
+        )
     })?;
     if let Some(expected) = endpoint.expected_server() {
         match identity {
@@ -21,7 +24,12 @@ pub(crate) fn connect(endpoint: &Endpoint, deadline: Option<Instant>) -> Result<
                 );
                 return Err(Error::new(ErrorKind::Denied, message));
             }
-            _ => return Err(Error::new(ErrorKind::Denied, format!("nobody vouches for who serves {server}"))),
+            _ => {
+                return Err(Error::new(
+                    ErrorKind::Denied,
+                    format!("nobody vouches for who serves {server}"),
+                ));
+            }
         }
     }
     Ok(super::port(stream, identity, endpoint.clone()))

@@ -1,5 +1,6 @@
 //! What the tests of several files need.
 #![allow(dead_code, reason = "each test program uses its part")]
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
@@ -24,13 +25,19 @@ pub(crate) struct Place {
 
 impl Place {
     pub(crate) fn new() -> Self {
-        Self { directory: tempfile::tempdir().unwrap(), number: AtomicU32::new(0) }
+        Self {
+            directory: tempfile::tempdir().unwrap(),
+            number: AtomicU32::new(0),
+        }
     }
 
     /// One endpoint of every transport that works here.
     pub(crate) fn endpoints(&self) -> Vec<Endpoint> {
         let number = self.number.fetch_add(1, Ordering::Relaxed);
-        let unique = format!("{}-{number}", self.directory.path().file_name().unwrap().to_str().unwrap());
+        let unique = format!(
+            "{}-{number}",
+            self.directory.path().file_name().unwrap().to_str().unwrap()
+        );
         let unique = unique.trim_start_matches('.');
         let mut texts = vec![format!("mem:{unique}"), "tcp:0".to_owned()];
         if transports::Scheme::Unix.is_supported() {
@@ -116,18 +123,31 @@ pub(crate) fn receive(port: &mut Port) -> Message {
 }
 
 pub(crate) fn header(id: u64) -> Header {
-    Header { id, kind: 3, flags: 4, ordinal: !id, extra: id << 7, ..Header::default() }
+    Header {
+        id,
+        kind: 3,
+        flags: 4,
+        ordinal: !id,
+        extra: id << 7,
+        ..Header::default()
+    }
 }
 
-/// Bytes that tell where they belong.
+/// Bytes that tell where they belong: noise that repeats after a prime number of bytes.
 pub(crate) fn body(length: usize, seed: u64) -> Vec<u8> {
-    let mut state = seed | 1;
+    const PERIOD: usize = 65_521;
+    let mut state = seed.wrapping_mul(2) | 1;
     let mut bytes = Vec::with_capacity(length + 8);
-    while bytes.len() < length {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+    while bytes.len() < length.min(PERIOD) {
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
         bytes.extend_from_slice(&state.to_le_bytes());
     }
-    bytes.truncate(length);
+    bytes.truncate(length.min(PERIOD));
+    while bytes.len() < length {
+        bytes.extend_from_within(..bytes.len().min(length - bytes.len()));
+    }
     bytes
 }
 

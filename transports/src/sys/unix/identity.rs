@@ -19,7 +19,9 @@ pub(crate) fn group() -> Option<u32> {
 
 /// The program that the peer with that process id runs, if it still lives.
 pub(crate) fn executable(stream: &Stream, pid: u32) -> Option<PathBuf> {
-    let PeerProcess::Watched(death) = PeerProcess::of(stream).ok()? else { return None };
+    let PeerProcess::Watched(death) = PeerProcess::of(stream).ok()? else {
+        return None;
+    };
     let path = std::fs::read_link(format!("/proc/{pid}/exe")).ok()?;
     // Alive after the look means that the id was its own during the look.
     (!death.has_come()).then_some(path)
@@ -41,7 +43,10 @@ impl Death {
     fn has_come(&self) -> bool {
         use rustix::event::{PollFd, PollFlags, Timespec, poll};
         let mut fds = [PollFd::new(&self.0, PollFlags::IN)];
-        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+        let now = Timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        };
         // A failed look tells nothing; who asks wants to be sure of life.
         !matches!(poll(&mut fds, Some(&now)), Ok(0))
     }
@@ -75,7 +80,11 @@ mod platform {
         /// Who connected, or listens; asked once when the connection is made.
         pub(crate) fn identity(&self) -> io::Result<Identity> {
             // rustix would give the process id as a non-zero number, but for a peer in a foreign process namespace it is 0.
-            let mut credentials = libc::ucred { pid: 0, uid: 0, gid: 0 };
+            let mut credentials = libc::ucred {
+                pid: 0,
+                uid: 0,
+                gid: 0,
+            };
             let mut length = size_of::<libc::ucred>() as libc::socklen_t;
             // SAFETY: the socket is open, and the option writes at most `length` bytes into `credentials`, a struct of
             // three integers that may have any value.
@@ -92,7 +101,11 @@ mod platform {
                 return Err(io::Error::last_os_error());
             }
             let pid = u32::try_from(credentials.pid).ok().filter(|&pid| pid != 0);
-            Ok(Identity::User { uid: credentials.uid, gid: credentials.gid, pid })
+            Ok(Identity::User {
+                uid: credentials.uid,
+                gid: credentials.gid,
+                pid,
+            })
         }
     }
 
@@ -120,7 +133,9 @@ mod platform {
                 return Err(error);
             }
             // Over TCP there is no process to know.
-            let Ok(Identity::User { pid: Some(pid), .. }) = stream.identity() else { return Ok(Self::Untold) };
+            let Ok(Identity::User { pid: Some(pid), .. }) = stream.identity() else {
+                return Ok(Self::Untold);
+            };
             match error.raw_os_error() {
                 Some(libc::ENOPROTOOPT) => by_number(pid),
                 // Reaped already; newer kernels hand out a pidfd even then.
@@ -133,7 +148,9 @@ mod platform {
     /// Before Linux 6.5. If the peer died before this first look and its number went to another process, that one
     /// is watched instead; the end of the stream still tells of the peer's death.
     fn by_number(pid: u32) -> io::Result<PeerProcess> {
-        let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) else { return Ok(PeerProcess::Untold) };
+        let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) else {
+            return Ok(PeerProcess::Untold);
+        };
         match pidfd_open(pid, PidfdFlags::empty()) {
             Ok(pidfd) => Ok(PeerProcess::Watched(Death(pidfd))),
             Err(rustix::io::Errno::SRCH) => Ok(PeerProcess::Gone),
@@ -159,7 +176,11 @@ mod platform {
             if result != 0 {
                 return Err(io::Error::last_os_error());
             }
-            Ok(Identity::User { uid, gid, pid: peer_pid(self) })
+            Ok(Identity::User {
+                uid,
+                gid,
+                pid: peer_pid(self),
+            })
         }
     }
 
@@ -177,7 +198,11 @@ mod platform {
                 &mut length,
             )
         };
-        if result == 0 { u32::try_from(pid).ok().filter(|&pid| pid != 0) } else { None }
+        if result == 0 {
+            u32::try_from(pid).ok().filter(|&pid| pid != 0)
+        } else {
+            None
+        }
     }
 
     #[cfg(not(target_vendor = "apple"))]

@@ -30,8 +30,15 @@ pub(crate) const HAS_UNIX_SOCKETS: bool = true;
 /// Whether something of this process or machine is used up: descriptors, memory, disk space.
 pub(crate) fn is_exhaustion(error: &io::Error) -> bool {
     let code = error.raw_os_error();
-    let codes =
-        [libc::EMFILE, libc::ENFILE, libc::ENOMEM, libc::ENOBUFS, libc::ENOSPC, libc::EDQUOT, libc::ETOOMANYREFS];
+    let codes = [
+        libc::EMFILE,
+        libc::ENFILE,
+        libc::ENOMEM,
+        libc::ENOBUFS,
+        libc::ENOSPC,
+        libc::EDQUOT,
+        libc::ETOOMANYREFS,
+    ];
     code.is_some_and(|code| codes.contains(&code))
 }
 

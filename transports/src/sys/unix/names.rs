@@ -36,7 +36,12 @@ fn socket_of(endpoint: &Endpoint) -> Result<PathBuf, Error> {
         Address::Path(path) => std::path::absolute(path).ok(),
         _ => None,
     };
-    path.ok_or_else(|| Error::new(ErrorKind::InvalidEndpoint, format!("{} is not a path", endpoint.quoted())))
+    path.ok_or_else(|| {
+        Error::new(
+            ErrorKind::InvalidEndpoint,
+            format!("{} is not a path", endpoint.quoted()),
+        )
+    })
 }
 
 /// The socket of an endpoint for one who wants to connect: for a name, in a directory that nobody else can change.
@@ -71,10 +76,16 @@ pub(super) fn kept_out(endpoint: &Endpoint, error: io::Error) -> Error {
         return Error::system(format!("cannot reach {quoted}"), error);
     };
     // From the root, the last thing that can still be looked at is the one that keeps us out.
-    let closed = socket.ancestors().find_map(|path| path.symlink_metadata().ok().map(|metadata| (path, metadata)));
+    let closed = socket
+        .ancestors()
+        .find_map(|path| path.symlink_metadata().ok().map(|metadata| (path, metadata)));
     let message = match closed {
         Some((path, metadata)) => {
-            format!("cannot reach {quoted}: {} belongs to uid {} and is closed to others", path.display(), metadata.uid())
+            format!(
+                "cannot reach {quoted}: {} belongs to uid {} and is closed to others",
+                path.display(),
+                metadata.uid()
+            )
         }
         None => format!("cannot reach {quoted}: its directory is closed to us"),
     };
@@ -88,7 +99,11 @@ pub(super) fn shorten(path: &Path) -> Option<io::Result<(OwnedFd, PathBuf)>> {
         return None;
     }
     let (directory, name) = (path.parent()?, path.file_name()?);
-    let directory = if directory.as_os_str().is_empty() { Path::new(".") } else { directory };
+    let directory = if directory.as_os_str().is_empty() {
+        Path::new(".")
+    } else {
+        directory
+    };
     #[cfg(target_os = "linux")]
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     #[cfg(not(target_os = "linux"))]
@@ -96,7 +111,10 @@ pub(super) fn shorten(path: &Path) -> Option<io::Result<(OwnedFd, PathBuf)>> {
     Some(match rustix::fs::open(directory, flags, Mode::empty()) {
         Ok(opened) => {
             let number = std::os::fd::AsRawFd::as_raw_fd(&opened);
-            Ok((opened, Path::new("/proc/self/fd").join(number.to_string()).join(name)))
+            Ok((
+                opened,
+                Path::new("/proc/self/fd").join(number.to_string()).join(name),
+            ))
         }
         Err(error) => Err(error.into()),
     })
@@ -123,9 +141,18 @@ impl Claim {
         }
         let lock = lock_beside(endpoint, &socket);
         let file = acquire(endpoint, &lock)?;
-        let owner = Owner { pid: std::process::id(), executable: std::env::current_exe().ok() };
+        let owner = Owner {
+            pid: std::process::id(),
+            executable: std::env::current_exe().ok(),
+        };
         owner.write(&file);
-        Ok(Self { socket, lock, file, made: None, holder: owner.pid })
+        Ok(Self {
+            socket,
+            lock,
+            file,
+            made: None,
+            holder: owner.pid,
+        })
     }
 
     /// Where the socket is to be.
@@ -134,7 +161,11 @@ impl Claim {
     }
 
     /// Makes way for our socket: removes one that nobody listens on, and nothing else. `connect` tries.
-    pub(super) fn clear<C>(&self, endpoint: &Endpoint, connect: impl FnOnce() -> io::Result<C>) -> Result<(), Error> {
+    pub(super) fn clear<C>(
+        &self,
+        endpoint: &Endpoint,
+        connect: impl FnOnce() -> io::Result<C>,
+    ) -> Result<(), Error> {
         let (server, path) = (endpoint.quoted(), self.socket.display());
         let there = match self.socket.symlink_metadata() {
             Ok(there) => there,
@@ -155,11 +186,15 @@ impl Claim {
             Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
                 let removed = std::fs::remove_file(&self.socket);
                 return removed.map_err(|error| {
-                    Error::system(format!("cannot serve {server}: cannot remove the stale socket {path}"), error)
+                    Error::system(
+                        format!("cannot serve {server}: cannot remove the stale socket {path}"),
+                        error,
+                    )
                 });
             }
             Err(error) => {
-                let message = format!("cannot serve {server}: cannot tell whether the socket {path} is in use");
+                let message =
+                    format!("cannot serve {server}: cannot tell whether the socket {path} is in use");
                 return Err(Error::system(message, error));
             }
         }
@@ -167,9 +202,14 @@ impl Claim {
         Err(Error::new(ErrorKind::InUse, message))
     }
 
-    /// Remembers the socket that was made, as the one to remove.
+    /// Remembers the socket that was made, as the one to remove, and gives its owner what a umask may have taken.
     pub(super) fn made(&mut self) -> io::Result<()> {
-        self.made = Some(identity(&self.socket.symlink_metadata()?));
+        let there = self.socket.symlink_metadata()?;
+        self.made = Some(identity(&there));
+        // The system takes the umask's bits from the mode that was set before binding.
+        if there.mode() & PRIVATE_FILE != PRIVATE_FILE {
+            std::fs::set_permissions(&self.socket, Permissions::from_mode(PRIVATE_FILE))?;
+        }
         Ok(())
     }
 }
@@ -180,12 +220,19 @@ impl Drop for Claim {
         if self.holder != std::process::id() {
             return;
         }
-        let is_there = |path: &Path, known| path.symlink_metadata().is_ok_and(|there| identity(&there) == known);
+        let is_there = |path: &Path, known| {
+            path.symlink_metadata()
+                .is_ok_and(|there| identity(&there) == known)
+        };
         // Nothing to be done about a failure: the next owner replaces what is left.
         if self.made.is_some_and(|made| is_there(&self.socket, made)) {
             let _ = std::fs::remove_file(&self.socket);
         }
-        if self.file.metadata().is_ok_and(|own| is_there(&self.lock, identity(&own))) {
+        if self
+            .file
+            .metadata()
+            .is_ok_and(|own| is_there(&self.lock, identity(&own)))
+        {
             let _ = std::fs::remove_file(&self.lock);
         }
     }
@@ -202,7 +249,9 @@ impl Owner {
     fn write(&self, file: &File) {
         let executable = self.executable.as_deref().unwrap_or(Path::new(""));
         let text = format!("{}\n{}\n", self.pid, executable.display());
-        let _ = file.set_len(0).and_then(|()| file.write_all_at(text.as_bytes(), 0));
+        let _ = file
+            .set_len(0)
+            .and_then(|()| file.write_all_at(text.as_bytes(), 0));
     }
 
     fn read(file: &File) -> Option<Self> {
@@ -213,8 +262,13 @@ impl Owner {
         let text = String::from_utf8_lossy(&text);
         let mut lines = text.lines();
         let pid = lines.next()?.parse().ok()?;
-        let executable = lines.next().filter(|path| !path.is_empty() && !path.contains(char::is_control));
-        Some(Self { pid, executable: executable.map(PathBuf::from) })
+        let executable = lines
+            .next()
+            .filter(|path| !path.is_empty() && !path.contains(char::is_control));
+        Some(Self {
+            pid,
+            executable: executable.map(PathBuf::from),
+        })
     }
 }
 
@@ -245,14 +299,20 @@ fn lock_beside(endpoint: &Endpoint, socket: &Path) -> PathBuf {
 enum Flaw {
     System(io::Error),
     /// The path that has the flaw, what it is, and its owner if that is the flaw.
-    Untrusted { path: PathBuf, why: String, owner: Option<u32> },
+    Untrusted {
+        path: PathBuf,
+        why: String,
+        owner: Option<u32>,
+    },
 }
 
 impl Flaw {
     fn keeps_from(self, endpoint: &Endpoint, doing: &str, directory: &Path) -> Error {
         let server = endpoint.quoted();
         match self {
-            Self::System(error) if error.kind() == io::ErrorKind::PermissionDenied => kept_out(endpoint, error),
+            Self::System(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                kept_out(endpoint, error)
+            }
             Self::System(error) if error.kind() == io::ErrorKind::NotFound => {
                 let message = format!(
                     "cannot {doing} {server}: the directory for {} does not exist; check XDG_RUNTIME_DIR",
@@ -260,9 +320,10 @@ impl Flaw {
                 );
                 Error::new(ErrorKind::Io, message).with_source(error)
             }
-            Self::System(error) => {
-                Error::system(format!("cannot {doing} {server} in {}", directory.display()), error)
-            }
+            Self::System(error) => Error::system(
+                format!("cannot {doing} {server} in {}", directory.display()),
+                error,
+            ),
             Self::Untrusted { path, why, owner } => {
                 let closed = if owner.is_some_and(|owner| Some(owner) != super::user()) && is_closed(&path) {
                     " and is closed to others"
@@ -283,7 +344,8 @@ impl From<io::Error> for Flaw {
 }
 
 fn is_closed(path: &Path) -> bool {
-    path.symlink_metadata().is_ok_and(|there| there.mode() & FOR_OTHERS == 0)
+    path.symlink_metadata()
+        .is_ok_and(|there| there.mode() & FOR_OTHERS == 0)
 }
 
 /// Makes the private directory, or checks the one that is there.
@@ -315,22 +377,39 @@ fn check_directory(directory: &Path) -> Result<(), Flaw> {
 fn check_itself(directory: &Path) -> Result<(), Flaw> {
     let there = directory.symlink_metadata()?;
     let owner = there.uid();
-    let untrusted = |why, owner| Err(Flaw::Untrusted { path: directory.into(), why, owner });
+    let untrusted = |why, owner| {
+        Err(Flaw::Untrusted {
+            path: directory.into(),
+            why,
+            owner,
+        })
+    };
     if !there.is_dir() {
-        return untrusted(format!("is {}, not a directory; remove it", kind_of(&there)), None);
+        return untrusted(
+            format!("is {}, not a directory; remove it", kind_of(&there)),
+            None,
+        );
     }
     if Some(owner) != super::user() {
         return untrusted(format!("belongs to uid {owner}"), Some(owner));
     }
     if there.mode() & FOR_OTHERS != 0 {
-        return untrusted(format!("is open to others (mode {:03o}); chmod 700 it", there.mode() & 0o777), None);
+        return untrusted(
+            format!(
+                "is open to others (mode {:03o}); chmod 700 it",
+                there.mode() & 0o777
+            ),
+            None,
+        );
     }
     Ok(())
 }
 
 /// Everything above a directory: what is on the path as it is written, and on the path that it means.
 fn check_way(directory: &Path) -> Result<(), Flaw> {
-    let Some(parent) = directory.parent() else { return Ok(()) };
+    let Some(parent) = directory.parent() else {
+        return Ok(());
+    };
     for path in parent.ancestors() {
         let there = path.symlink_metadata()?;
         if there.is_symlink() {
@@ -341,8 +420,15 @@ fn check_way(directory: &Path) -> Result<(), Flaw> {
         let there = path.symlink_metadata()?;
         check_owner(path, &there)?;
         if there.mode() & WRITABLE_BY_OTHERS != 0 && there.mode() & STICKY == 0 {
-            let why = format!("can be changed by others (mode {:03o}); chmod go-w it", there.mode() & 0o777);
-            return Err(Flaw::Untrusted { path: path.into(), why, owner: None });
+            let why = format!(
+                "can be changed by others (mode {:03o}); chmod go-w it",
+                there.mode() & 0o777
+            );
+            return Err(Flaw::Untrusted {
+                path: path.into(),
+                why,
+                owner: None,
+            });
         }
     }
     Ok(())
@@ -353,7 +439,11 @@ fn check_owner(path: &Path, there: &Metadata) -> Result<(), Flaw> {
     if owner == 0 || Some(owner) == super::user() {
         return Ok(());
     }
-    Err(Flaw::Untrusted { path: path.into(), why: format!("belongs to uid {owner}"), owner: Some(owner) })
+    Err(Flaw::Untrusted {
+        path: path.into(),
+        why: format!("belongs to uid {owner}"),
+        owner: Some(owner),
+    })
 }
 
 /// For a path of the user's own choice: whose directory it is, is the user's choice too, but not that everybody can
@@ -364,7 +454,10 @@ fn check_parent(endpoint: &Endpoint, socket: &Path) -> Result<(), Error> {
     let there = match parent.metadata() {
         Ok(there) => there,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let message = format!("cannot serve {server}: the directory {} does not exist", parent.display());
+            let message = format!(
+                "cannot serve {server}: the directory {} does not exist",
+                parent.display()
+            );
             return Err(Error::new(ErrorKind::InvalidEndpoint, message).with_source(error));
         }
         Err(error) => return Err(Error::system(format!("cannot serve {server}"), error)),
@@ -374,7 +467,10 @@ fn check_parent(endpoint: &Endpoint, socket: &Path) -> Result<(), Error> {
         return Err(Error::new(ErrorKind::InvalidEndpoint, message));
     }
     if there.mode() & 0o002 != 0 && there.mode() & STICKY == 0 {
-        let message = format!("cannot serve {server}: everybody can change {}; chmod o-w it", parent.display());
+        let message = format!(
+            "cannot serve {server}: everybody can change {}; chmod o-w it",
+            parent.display()
+        );
         return Err(Error::new(ErrorKind::Denied, message));
     }
     Ok(())
@@ -419,7 +515,10 @@ fn acquire(endpoint: &Endpoint, path: &Path) -> Result<File, Error> {
                         None => format!("pid {}", owner.pid),
                     },
                 );
-                return Err(Error::new(ErrorKind::InUse, format!("cannot serve {server}: {owner} already serves it")));
+                return Err(Error::new(
+                    ErrorKind::InUse,
+                    format!("cannot serve {server}: {owner} already serves it"),
+                ));
             }
             Err(error) => return Err(failed(error.into())),
         }
@@ -450,7 +549,8 @@ fn open_lock(path: &Path, flags: OFlags) -> Result<(File, Metadata), Errno> {
     let there = file.metadata().map_err(system)?;
     let is_ours = Some(there.uid()) == super::user();
     if flags.contains(OFlags::CREATE) && is_ours && there.is_file() && there.mode() & 0o777 != PRIVATE_FILE {
-        file.set_permissions(Permissions::from_mode(PRIVATE_FILE)).map_err(system)?;
+        file.set_permissions(Permissions::from_mode(PRIVATE_FILE))
+            .map_err(system)?;
     }
     Ok((file, there))
 }

@@ -40,7 +40,10 @@ impl AsRawFd for Watched {
 
 impl Registration {
     pub(crate) fn stream(stream: &Arc<Stream>) -> io::Result<Self> {
-        Self::new(Watched::Stream(Arc::clone(stream)), Interest::READABLE | Interest::WRITABLE)
+        Self::new(
+            Watched::Stream(Arc::clone(stream)),
+            Interest::READABLE | Interest::WRITABLE,
+        )
     }
 
     pub(crate) fn acceptor(acceptor: &Arc<Acceptor>) -> io::Result<Self> {
@@ -59,14 +62,30 @@ impl Registration {
     }
 
     /// Looks if the descriptor may be readable. `look` returns whether it saw all there was.
-    pub(crate) fn poll_read(&self, cx: &mut Context<'_>, look: &mut dyn FnMut() -> bool) -> Poll<io::Result<()>> {
+    pub(crate) fn poll_read(
+        &self,
+        cx: &mut Context<'_>,
+        look: &mut dyn FnMut() -> bool,
+    ) -> Poll<io::Result<()>> {
         // The guard clears only the readiness that it was made for: an event during the look stays.
-        self.0.poll_read_ready(cx).map_ok(|mut guard| if look() { guard.clear_ready() })
+        self.0.poll_read_ready(cx).map_ok(|mut guard| {
+            if look() {
+                guard.clear_ready()
+            }
+        })
     }
 
     /// Looks if the descriptor may be writable. `look` returns whether it is not, any more.
-    pub(crate) fn poll_write(&self, cx: &mut Context<'_>, look: &mut dyn FnMut() -> bool) -> Poll<io::Result<()>> {
-        self.0.poll_write_ready(cx).map_ok(|mut guard| if look() { guard.clear_ready() })
+    pub(crate) fn poll_write(
+        &self,
+        cx: &mut Context<'_>,
+        look: &mut dyn FnMut() -> bool,
+    ) -> Poll<io::Result<()>> {
+        self.0.poll_write_ready(cx).map_ok(|mut guard| {
+            if look() {
+                guard.clear_ready()
+            }
+        })
     }
 
     fn new(watched: Watched, interest: Interest) -> io::Result<Self> {

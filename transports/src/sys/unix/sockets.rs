@@ -16,11 +16,17 @@ use crate::{Endpoint, Error, ErrorKind, connecting};
 /// Connects, bounded by the deadline; see [`crate::connect`].
 pub(crate) fn connect_unix(endpoint: &Endpoint, deadline: Option<Instant>) -> Result<Stream, Error> {
     let target = match endpoint.address() {
-        Address::Abstract(name) => Target { address: abstract_address(endpoint, name)?, path: PathBuf::new(), _directory: None },
+        Address::Abstract(name) => Target {
+            address: abstract_address(endpoint, name)?,
+            path: PathBuf::new(),
+            _directory: None,
+        },
         Address::Path(path) => Target::at(endpoint, path)?,
         _ => Target::at(endpoint, &names::find(endpoint)?)?,
     };
-    attempt(&target.address, deadline).and_then(Stream::new).map_err(|error| explain(endpoint, error))
+    attempt(&target.address, deadline)
+        .and_then(Stream::new)
+        .map_err(|error| explain(endpoint, error))
 }
 
 /// Listens; see [`crate::listen`].
@@ -34,7 +40,10 @@ pub(crate) fn listen_unix(endpoint: &Endpoint) -> Result<(Acceptor, Option<Claim
     let bound = bind(&target).and_then(|socket| claim.made().map(|()| Acceptor::new(socket)));
     match bound {
         Ok(acceptor) => Ok((acceptor, Some(claim))),
-        Err(error) => Err(Error::system(format!("cannot serve {}", endpoint.described()), error)),
+        Err(error) => Err(Error::system(
+            format!("cannot serve {}", endpoint.described()),
+            error,
+        )),
     }
 }
 
@@ -64,23 +73,46 @@ struct Target {
 impl Target {
     fn at(endpoint: &Endpoint, path: &Path) -> Result<Self, Error> {
         let invalid = |why: &str| {
-            Error::new(ErrorKind::InvalidEndpoint, format!("cannot use {}: {why}", endpoint.described()))
+            Error::new(
+                ErrorKind::InvalidEndpoint,
+                format!("cannot use {}: {why}", endpoint.described()),
+            )
         };
         match SocketAddrUnix::new(path) {
-            Ok(address) => return Ok(Self { address, path: path.into(), _directory: None }),
+            Ok(address) => {
+                return Ok(Self {
+                    address,
+                    path: path.into(),
+                    _directory: None,
+                });
+            }
             Err(Errno::NAMETOOLONG) => {}
-            Err(error) => return Err(Error::system(format!("cannot use {}", endpoint.described()), error.into())),
+            Err(error) => {
+                return Err(Error::system(
+                    format!("cannot use {}", endpoint.described()),
+                    error.into(),
+                ));
+            }
         }
-        let shortened = names::shorten(path)
-            .ok_or_else(|| invalid("its path is longer than this system allows for a socket; use a shorter one"))?;
+        let shortened = names::shorten(path).ok_or_else(|| {
+            invalid("its path is longer than this system allows for a socket; use a shorter one")
+        })?;
         let (directory, path) = shortened.map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => connecting::nobody_listens(endpoint),
             io::ErrorKind::PermissionDenied => names::kept_out(endpoint, error),
-            _ => Error::system(format!("cannot open the directory of {}", endpoint.described()), error),
+            _ => Error::system(
+                format!("cannot open the directory of {}", endpoint.described()),
+                error,
+            ),
         })?;
-        let address = SocketAddrUnix::new(&path)
-            .map_err(|_| invalid("its path is long and so is the name of the file; make one of them shorter"))?;
-        Ok(Self { address, path, _directory: Some(directory) })
+        let address = SocketAddrUnix::new(&path).map_err(|_| {
+            invalid("its path is long and so is the name of the file; make one of them shorter")
+        })?;
+        Ok(Self {
+            address,
+            path,
+            _directory: Some(directory),
+        })
     }
 }
 
@@ -141,26 +173,39 @@ fn explain(endpoint: &Endpoint, error: io::Error) -> Error {
 #[cfg(not(target_vendor = "apple"))]
 fn socket() -> io::Result<OwnedFd> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-    Ok(rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?)
+    Ok(rustix::net::socket_with(
+        AddressFamily::UNIX,
+        SocketType::STREAM,
+        flags,
+        None,
+    )?)
 }
 
 // A child that another thread forks and executes in between inherits the socket: macOS has no way around.
 #[cfg(target_vendor = "apple")]
 fn socket() -> io::Result<OwnedFd> {
-    let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::empty(), None)?;
+    let socket = rustix::net::socket_with(
+        AddressFamily::UNIX,
+        SocketType::STREAM,
+        SocketFlags::empty(),
+        None,
+    )?;
     rustix::io::fcntl_setfd(&socket, rustix::io::FdFlags::CLOEXEC)?;
     rustix::io::ioctl_fionbio(&socket, true)?;
     Ok(socket)
 }
 
-/// Makes the socket file, with mode 0600 whatever the umask, and listens. `interprocess` sets the mode before it binds,
+/// Makes the socket file, with mode 0600 or less, and listens. `interprocess` sets the mode before it binds,
 /// so that there is no moment in which the file is open to others. Its own handling of used names stays off:
 /// it would remove a file without knowing whose it is.
 #[cfg(target_os = "linux")]
 fn bind(target: &Target) -> io::Result<OwnedFd> {
     use interprocess::local_socket::{GenericFilePath, ToFsName};
 
-    create(target.path.as_path().to_fs_name::<GenericFilePath>()?, Some(0o600))
+    create(
+        target.path.as_path().to_fs_name::<GenericFilePath>()?,
+        Some(0o600),
+    )
 }
 
 #[cfg(target_os = "linux")]
@@ -217,6 +262,9 @@ fn abstract_address(endpoint: &Endpoint, name: &str) -> Result<SocketAddrUnix, E
 
 #[cfg(not(target_os = "linux"))]
 fn abstract_address(endpoint: &Endpoint, _name: &str) -> Result<SocketAddrUnix, Error> {
-    let message = format!("cannot use {}: only Linux has abstract names; use a plain name", endpoint.quoted());
+    let message = format!(
+        "cannot use {}: only Linux has abstract names; use a plain name",
+        endpoint.quoted()
+    );
     Err(Error::new(ErrorKind::Unsupported, message))
 }

@@ -45,13 +45,26 @@ impl Stream {
     ///
     /// There is no room for control data, so that the system discards descriptors that the peer attached, and
     /// says so.
-    pub(crate) fn receive(&self, body: &mut Vec<u8>, limit: usize, buffer: &mut Vec<u8>) -> io::Result<Arrival> {
+    pub(crate) fn receive(
+        &self,
+        body: &mut Vec<u8>,
+        limit: usize,
+        buffer: &mut Vec<u8>,
+    ) -> io::Result<Arrival> {
         let spare = body.spare_capacity_mut();
         let body_room = spare.len().min(limit);
-        let rest = if body_room == limit { buffer.spare_capacity_mut() } else { &mut [] };
+        let rest = if body_room == limit {
+            buffer.spare_capacity_mut()
+        } else {
+            &mut []
+        };
         let asked = body_room + rest.len();
         let mut pieces = [piece(&mut spare[..body_room]), piece(rest)];
-        let pieces = if body_room == 0 { &mut pieces[1..] } else { &mut pieces[..] };
+        let pieces = if body_room == 0 {
+            &mut pieces[1..]
+        } else {
+            &mut pieces[..]
+        };
 
         // SAFETY: `msghdr` is a C struct of integers and pointers, for which zeros mean "absent".
         let mut message: libc::msghdr = unsafe { mem::zeroed() };
@@ -69,7 +82,11 @@ impl Stream {
         let length = buffer.len() + (bytes - to_body);
         // SAFETY: the system wrote the rest behind the old end, within the capacity: it was asked for no more.
         unsafe { buffer.set_len(length) };
-        Ok(Arrival { bytes, asked, attachments: message.msg_flags & libc::MSG_CTRUNC != 0 })
+        Ok(Arrival {
+            bytes,
+            asked,
+            attachments: message.msg_flags & libc::MSG_CTRUNC != 0,
+        })
     }
 
     /// Ends both directions, also for other holders of the descriptor.
@@ -80,7 +97,10 @@ impl Stream {
 }
 
 fn piece(memory: &mut [MaybeUninit<u8>]) -> libc::iovec {
-    libc::iovec { iov_base: memory.as_mut_ptr().cast(), iov_len: memory.len() }
+    libc::iovec {
+        iov_base: memory.as_mut_ptr().cast(),
+        iov_len: memory.len(),
+    }
 }
 
 impl TryFrom<TcpStream> for Stream {

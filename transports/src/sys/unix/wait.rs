@@ -28,8 +28,14 @@ pub(crate) struct Bell {
 
 impl Waiter {
     pub(crate) fn new() -> Self {
-        let bell = Bell { raised: AtomicBool::new(false), wire: OnceLock::new() };
-        Self { bell: Arc::new(bell), peer: None }
+        let bell = Bell {
+            raised: AtomicBool::new(false),
+            wire: OnceLock::new(),
+        };
+        Self {
+            bell: Arc::new(bell),
+            peer: None,
+        }
     }
 
     pub(crate) fn bell(&self) -> Arc<Bell> {
@@ -38,12 +44,21 @@ impl Waiter {
 
     /// Blocks until the stream has news, or room if `space` is set, or the bell rings, or the deadline passes, or the
     /// peer's process has ended: then it returns true.
-    pub(crate) fn wait(&mut self, stream: &Stream, space: bool, deadline: Option<Instant>) -> io::Result<bool> {
+    pub(crate) fn wait(
+        &mut self,
+        stream: &Stream,
+        space: bool,
+        deadline: Option<Instant>,
+    ) -> io::Result<bool> {
         if self.peer.is_none() {
             // Out of descriptors, the end of the stream has to do until the next wait.
             self.peer = PeerProcess::of(stream).ok();
         }
-        let flags = if space { PollFlags::IN | PollFlags::OUT } else { PollFlags::IN };
+        let flags = if space {
+            PollFlags::IN | PollFlags::OUT
+        } else {
+            PollFlags::IN
+        };
         match &self.peer {
             Some(PeerProcess::Gone) => Ok(true),
             Some(PeerProcess::Watched(death)) => {
@@ -59,8 +74,13 @@ impl Waiter {
     }
 
     /// Blocks until somebody may be accepted, or the bell rings, or the deadline passes.
-    pub(crate) fn wait_to_accept(&mut self, acceptor: &Acceptor, deadline: Option<Instant>) -> io::Result<()> {
-        self.bell.wait_with(&mut [PollFd::new(acceptor, PollFlags::IN)], deadline)
+    pub(crate) fn wait_to_accept(
+        &mut self,
+        acceptor: &Acceptor,
+        deadline: Option<Instant>,
+    ) -> io::Result<()> {
+        self.bell
+            .wait_with(&mut [PollFd::new(acceptor, PollFlags::IN)], deadline)
     }
 }
 
@@ -99,10 +119,14 @@ impl Bell {
     fn poll<'a>(wire: &'a Wire, fds: &mut [PollFd<'a>], deadline: Option<Instant>) -> io::Result<()> {
         let timeout = deadline.map(|deadline| {
             let left = deadline.saturating_duration_since(Instant::now());
-            Timespec { tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX), tv_nsec: left.subsec_nanos().into() }
+            Timespec {
+                tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
+                tv_nsec: left.subsec_nanos().into(),
+            }
         });
         // A socket, perhaps a process, and the wire.
-        let mut all: [PollFd<'_>; 3] = std::array::from_fn(|_| PollFd::from_borrowed_fd(wire.end(), PollFlags::IN));
+        let mut all: [PollFd<'_>; 3] =
+            std::array::from_fn(|_| PollFd::from_borrowed_fd(wire.end(), PollFlags::IN));
         let count = fds.len();
         all[..count].clone_from_slice(fds);
         match poll(&mut all[..=count], timeout.as_ref()) {
