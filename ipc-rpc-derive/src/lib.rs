@@ -1,7 +1,7 @@
 //! The attribute macro of `ipc-rpc`. Use it as `#[ipc_rpc::service]`.
 //!
-//! It works in three steps: [`parse`] reads the trait and says all that is wrong with it, [`model`] holds what was
-//! understood, [`expand`] writes the client and the server. This file only joins them.
+//! It works in three steps: `parse` reads the trait and says all that is wrong with it, `model` holds what was
+//! understood, `expand` writes the client and the server. This file only joins them.
 #![forbid(unsafe_code)]
 
 mod attributes;
