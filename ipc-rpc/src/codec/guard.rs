@@ -15,10 +15,13 @@
 //! Numbers and borrowed text pass untouched. serde's own buffer for untagged and flattened types (JSON only) is filled
 //! through the guard, at 32 bytes a value; what is then built from the buffer is not seen.
 
-use serde::de::{
-    DeserializeSeed, Deserializer, EnumAccess, Error, MapAccess, SeqAccess, VariantAccess, Visitor,
-};
 use std::fmt;
+
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{
+    Deserialize, DeserializeSeed, Deserializer, EnumAccess, Error, MapAccess, SeqAccess, Unexpected,
+    VariantAccess, Visitor,
+};
 
 use super::budget::{Breach, Budget};
 use super::error::{Brief, CodecError};
@@ -95,6 +98,8 @@ struct Place<'l, 'de> {
     depth: u32,
     /// The bytes that are there for the value already: in its parent, or on the stack.
     room: usize,
+    /// It is the key of a map, which JSON writes as text whatever its type.
+    key: bool,
 }
 
 impl<'de> Place<'_, 'de> {
@@ -105,6 +110,7 @@ impl<'de> Place<'_, 'de> {
             ledger: self.ledger,
             depth: self.depth,
             room: size_of::<T>(),
+            key: false,
         }
     }
 
@@ -151,6 +157,7 @@ impl<'de, S: DeserializeSeed<'de>> DeserializeSeed<'de> for Root<'_, 'de, S> {
             depth: self.ledger.budget.depth,
             ledger: self.ledger,
             room: size_of::<S::Value>(),
+            key: false,
         };
         self.seed.deserialize(Guard { inner, place })
     }
@@ -213,6 +220,8 @@ enum Content {
     Lent,
     /// The name of a field, an argument or a variant.
     Name,
+    /// One number, one `bool` or nothing.
+    Scalar,
 }
 
 impl<'l, 'de, X> Guard<'l, 'de, X> {
@@ -227,9 +236,53 @@ impl<'l, 'de, X> Guard<'l, 'de, X> {
             },
         )
     }
+
+    /// Whether to ask what comes instead of saying what is expected. Where text comes and something else was expected,
+    /// serde_json makes an error of all of it, at up to six times its length; asked this way it gives the text to the
+    /// [`Watch`], whose error is brief. A key has to be asked for by its type, or it would be taken for text.
+    #[inline]
+    fn asks(&self) -> bool
+    where
+        X: Deserializer<'de>,
+    {
+        self.inner.is_human_readable() && !self.place.key
+    }
+
+    #[inline]
+    fn compound<V: Visitor<'de>>(
+        self,
+        visitor: V,
+        content: Content,
+        call: impl FnOnce(X, Watch<'l, 'de, V>) -> Result<V::Value, X::Error>,
+    ) -> Result<V::Value, X::Error>
+    where
+        X: Deserializer<'de>,
+    {
+        let asks = self.asks();
+        let (inner, watch) = self.watch(visitor, content);
+        if asks {
+            inner.deserialize_any(watch)
+        } else {
+            call(inner, watch)
+        }
+    }
 }
 
-/// Calls that cannot cost anything: the format answers with one number.
+/// Calls that cannot cost anything: the answer is one number, or nothing.
+macro_rules! scalars {
+    ($($method:ident)*) => {$(
+        #[inline]
+        fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
+            if !self.asks() {
+                return self.inner.$method(visitor);
+            }
+            let (inner, watch) = self.watch(visitor, Content::Scalar);
+            inner.deserialize_any(watch)
+        }
+    )*};
+}
+
+/// Calls that are passed on as they are: no answer to them is longer than what it is read from.
 macro_rules! pass {
     ($($method:ident)*) => {$(
         #[inline]
@@ -253,24 +306,72 @@ macro_rules! watch {
 impl<'de, D: Deserializer<'de>> Deserializer<'de> for Guard<'_, 'de, D> {
     type Error = D::Error;
 
-    pass! {
-        deserialize_bool deserialize_i8 deserialize_i16 deserialize_i32 deserialize_i64 deserialize_i128
-        deserialize_u8 deserialize_u16 deserialize_u32 deserialize_u64 deserialize_u128
-        deserialize_f32 deserialize_f64 deserialize_char deserialize_unit deserialize_ignored_any
+    scalars! {
+        deserialize_bool deserialize_i8 deserialize_i16 deserialize_i32 deserialize_i64
+        deserialize_u8 deserialize_u16 deserialize_u32 deserialize_u64
+        deserialize_f64 deserialize_unit
     }
+
+    // Asked without its type, an `f32` would be rounded twice, and 7.038531e-26 would come back as its neighbour. So
+    // text in its place is the one case left where an error takes up to six times the text for a moment.
+    pass! { deserialize_f32 deserialize_i128 deserialize_u128 deserialize_ignored_any }
 
     // The owned forms are asked for as borrowed ones: bincode would reserve whatever length the message claims, and
     // fill a buffer with zeros that is then overwritten.
     watch! {
+        deserialize_char => deserialize_char, Lent;
         deserialize_str => deserialize_str, Lent;
         deserialize_string => deserialize_str, Open;
         deserialize_bytes => deserialize_bytes, Lent;
         deserialize_byte_buf => deserialize_bytes, Open;
         deserialize_identifier => deserialize_identifier, Name;
         deserialize_option => deserialize_option, Open;
-        deserialize_seq => deserialize_seq, Open;
-        deserialize_map => deserialize_map, Open;
         deserialize_any => deserialize_any, Open;
+    }
+
+    #[inline]
+    fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
+        self.compound(visitor, Content::Open, |inner, watch| {
+            inner.deserialize_seq(watch)
+        })
+    }
+
+    #[inline]
+    fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
+        self.compound(visitor, Content::Open, |inner, watch| {
+            inner.deserialize_map(watch)
+        })
+    }
+
+    #[inline]
+    fn deserialize_tuple<V: Visitor<'de>>(self, length: usize, visitor: V) -> Result<V::Value, D::Error> {
+        self.compound(visitor, tuple::<V::Value>(length), |inner, watch| {
+            inner.deserialize_tuple(length, watch)
+        })
+    }
+
+    #[inline]
+    fn deserialize_tuple_struct<V: Visitor<'de>>(
+        self,
+        name: &'static str,
+        length: usize,
+        visitor: V,
+    ) -> Result<V::Value, D::Error> {
+        self.compound(visitor, tuple::<V::Value>(length), |inner, watch| {
+            inner.deserialize_tuple_struct(name, length, watch)
+        })
+    }
+
+    #[inline]
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        name: &'static str,
+        fields: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, D::Error> {
+        self.compound(visitor, Content::Fixed(fields), |inner, watch| {
+            inner.deserialize_struct(name, fields, watch)
+        })
     }
 
     #[inline]
@@ -279,7 +380,9 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Guard<'_, 'de, D> {
         name: &'static str,
         visitor: V,
     ) -> Result<V::Value, D::Error> {
-        self.inner.deserialize_unit_struct(name, visitor)
+        self.compound(visitor, Content::Scalar, |inner, watch| {
+            inner.deserialize_unit_struct(name, watch)
+        })
     }
 
     #[inline]
@@ -290,34 +393,6 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Guard<'_, 'de, D> {
     ) -> Result<V::Value, D::Error> {
         let (inner, watch) = self.watch(visitor, Content::Fixed(&[]));
         inner.deserialize_newtype_struct(name, watch)
-    }
-
-    #[inline]
-    fn deserialize_tuple<V: Visitor<'de>>(self, length: usize, visitor: V) -> Result<V::Value, D::Error> {
-        let (inner, watch) = self.watch(visitor, tuple::<V::Value>(length));
-        inner.deserialize_tuple(length, watch)
-    }
-
-    #[inline]
-    fn deserialize_tuple_struct<V: Visitor<'de>>(
-        self,
-        name: &'static str,
-        length: usize,
-        visitor: V,
-    ) -> Result<V::Value, D::Error> {
-        let (inner, watch) = self.watch(visitor, tuple::<V::Value>(length));
-        inner.deserialize_tuple_struct(name, length, watch)
-    }
-
-    #[inline]
-    fn deserialize_struct<V: Visitor<'de>>(
-        self,
-        name: &'static str,
-        fields: &'static [&'static str],
-        visitor: V,
-    ) -> Result<V::Value, D::Error> {
-        let (inner, watch) = self.watch(visitor, Content::Fixed(fields));
-        inner.deserialize_struct(name, fields, watch)
     }
 
     #[inline]
@@ -365,7 +440,7 @@ impl<'de, V: Visitor<'de>> Watch<'_, 'de, V> {
                 self.place.settle::<V::Value, E>()?;
                 self.place.ledger.take_heap(length)
             }
-            Content::Fixed(_) | Content::Lent | Content::Name => Ok(()),
+            Content::Fixed(_) | Content::Lent | Content::Name | Content::Scalar => Ok(()),
         }
     }
 }
@@ -378,7 +453,7 @@ impl<'l, 'de, V: Visitor<'de>> Watch<'l, 'de, V> {
         self.place.descend::<E>()?;
         let (fields, counted) = match self.content {
             Content::Fixed(fields) => (Some(fields), usize::MAX),
-            Content::Open | Content::Lent | Content::Name => (None, claimed.unwrap_or(0)),
+            Content::Open | Content::Lent | Content::Name | Content::Scalar => (None, claimed.unwrap_or(0)),
         };
         let owed = if fields.is_some() { 0 } else { counted };
         self.place.ledger.take_elements::<E>(owed)?;
@@ -498,6 +573,14 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for Watch<'_, 'de, V> {
 
     #[inline]
     fn visit_map<A: MapAccess<'de>>(self, inner: A) -> Result<V::Value, A::Error> {
+        if let Content::Scalar = self.content {
+            // With serde_json's `arbitrary_precision`, which any crate of the program may turn on, whoever asks what
+            // comes gets a number as a map, which only its own type can read.
+            let Ok(number) = serde_json::Number::deserialize(MapAccessDeserializer::new(inner)) else {
+                return Err(A::Error::invalid_type(Unexpected::Map, &self));
+            };
+            return number.deserialize_any(self.visitor).map_err(A::Error::custom);
+        }
         let claimed = inner.size_hint();
         let (visitor, items) = self.open::<A::Error, A>(inner, claimed)?;
         visitor.visit_map(items)
@@ -651,7 +734,8 @@ impl<'de, A: MapAccess<'de>> MapAccess<'de> for Items<'_, 'de, A> {
 
     #[inline]
     fn next_key_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, A::Error> {
-        let seed = self.bill.key::<S, A::Error>(seed, &mut self.place)?;
+        let mut seed = self.bill.key::<S, A::Error>(seed, &mut self.place)?;
+        seed.place.key = true;
         let result = self.inner.next_key_seed(seed);
         self.name = self.place.ledger.name.take();
         if result.is_err() {
