@@ -161,12 +161,17 @@ impl Codec {
         budget: &Budget,
     ) -> Result<S::Value, CodecError> {
         let mut ledger = Ledger::new(budget, bytes.len());
-        let root = Root::new(seed, &mut ledger);
+        let mut value = None;
+        let root = Root::new(seed, &mut ledger, &mut value);
         let result = match self {
             Self::Bincode => bincode::decode(bytes, root),
             Self::Json => json::decode(bytes, root),
         };
-        ledger.close(result)
+        match (result, value) {
+            (Ok(()), Some(value)) if ledger.is_kept() => Ok(value),
+            (Ok(()), _) => Err(ledger.explain("nothing was read")),
+            (Err(rule), _) => Err(ledger.explain(&rule)),
+        }
     }
 }
 
