@@ -99,7 +99,6 @@ impl Codec {
     }
 
     /// The codec that a handshake names, if this build knows it.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the handshake will name it"))]
     #[must_use]
     pub(crate) fn from_id(id: u8) -> Option<Self> {
         Self::ALL.into_iter().find(|codec| codec.id() == id)
