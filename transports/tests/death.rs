@@ -55,7 +55,7 @@ fn other_process() {
             let mut stream = UnixStream::connect(endpoint.strip_prefix("unix:").unwrap()).unwrap();
             // A copy that the next process inherits.
             let inherited = rustix::io::dup(&stream).unwrap();
-            let holder = Command::new("sleep")
+            let mut holder = Command::new("sleep")
                 .arg("600")
                 .stdout(Stdio::null())
                 .spawn()
@@ -66,7 +66,7 @@ fn other_process() {
                 stream.write_all(&whole[..35]).unwrap();
             }
             println!("\nsaid: {}", holder.id());
-            std::thread::park();
+            holder.wait().unwrap();
         }
     }
 }
