@@ -381,6 +381,20 @@ fn a_lock_that_is_none_is_left_alone() {
     fs::remove_file(&lock).unwrap();
     fs::create_dir(&lock).unwrap();
     assert_eq!(refusal(&at(&path)).kind(), ErrorKind::InvalidEndpoint);
+    fs::remove_dir(&lock).unwrap();
+    fs::write(&lock, "precious").unwrap();
+    let refused = refusal(&at(&path));
+    assert_eq!(refused.kind(), ErrorKind::InvalidEndpoint);
+    assert!(
+        refused.to_string().contains("a file with other content"),
+        "{refused}"
+    );
+    assert_eq!(fs::read_to_string(&lock).unwrap(), "precious");
+    // What a server leaves that died at the wrong moment is no obstacle.
+    for left in ["", "47", "4711\n", "4711\n/usr/bin/stored"] {
+        fs::write(&lock, left).unwrap();
+        drop(listen(&at(&path)).unwrap());
+    }
 }
 
 #[test]
