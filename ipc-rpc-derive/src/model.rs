@@ -83,13 +83,8 @@ pub(crate) struct Argument {
     pub(crate) ident: Ident,
     /// As written.
     pub(crate) ty: Type,
-    pub(crate) kind: ArgumentKind,
-}
-
-pub(crate) enum ArgumentKind {
-    /// `&Context`: given by the server, never on the wire.
-    Context,
-    Wire(Wire),
+    /// Nothing for `&Context`, which the server gives: it is never on the wire.
+    pub(crate) wire: Option<Wire>,
 }
 
 pub(crate) struct Returns {
@@ -103,10 +98,7 @@ pub(crate) struct Returns {
 pub(crate) enum Failure {
     Never,
     /// `Result<T, E>`.
-    Result {
-        ok: Type,
-        err: Type,
-    },
+    Result(Box<[Type; 2]>),
     /// A `Result` whose two types an alias hides.
     Alias,
 }
@@ -128,10 +120,9 @@ impl Service {
 impl Method {
     /// The arguments that travel.
     pub(crate) fn wires(&self) -> impl Iterator<Item = (&Argument, &Wire)> {
-        self.arguments.iter().filter_map(|argument| match &argument.kind {
-            ArgumentKind::Wire(wire) => Some((argument, wire)),
-            ArgumentKind::Context => None,
-        })
+        self.arguments
+            .iter()
+            .filter_map(|argument| Some((argument, argument.wire.as_ref()?)))
     }
 
     /// Whether a call borrows from its caller, so that its type has a lifetime.

@@ -105,7 +105,10 @@ fn lead<R>(link: &Link, inbox: &mut Inbox, look: &mut dyn FnMut(&mut Out) -> Loo
         };
         let late = inbox.late(link);
         if inbox.receiver.arm() {
-            if let Err(error) = inbox.receiver.park(space, earlier(earlier(look_again, timeout), late)) {
+            if let Err(error) = inbox
+                .receiver
+                .park(space, earlier(earlier(look_again, timeout), late))
+            {
                 link.handle_end(&error.into());
             }
         }
@@ -145,7 +148,13 @@ pub(crate) const NO_SERVER: &str = "a client accepts no connections";
 /// Answers a call of the peer on a side that serves nothing.
 pub(crate) fn refuse(link: &Link, id: u64) {
     let mut sentence = b"this side of the connection serves nothing".to_vec();
-    link.answer(id, crate::connection::ReplyStatus::Refused(ErrorKind::UnknownService), 0, &mut sentence, true);
+    link.answer(
+        id,
+        crate::connection::ReplyStatus::Refused(ErrorKind::UnknownService),
+        0,
+        &mut sentence,
+        true,
+    );
 }
 
 /// Leaves the reader's place to somebody who still waits.

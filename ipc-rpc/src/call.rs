@@ -3,13 +3,13 @@
 use std::fmt;
 use std::time::{Duration, Instant};
 
+use crate::blocking::{self, Look};
 use crate::codec::CodecErrorKind;
 use crate::codec::arguments::{ArgumentValues, Arguments};
 use crate::codec::shape::{DecodeAs, Owned};
 use crate::connection::{ReplyStatus, sentence_from_peer};
 use crate::link::{Ended, Pending, Request, Start};
 use crate::waitlist::Ticket;
-use crate::blocking::{self, Look};
 use crate::{Client, Codec, Error, ErrorKind, Limits, MethodInfo, Outcome};
 
 /// A method with the arguments of one call; the attribute macro implements it.
@@ -51,7 +51,11 @@ pub struct Call<'a, M> {
 enum State {
     Fresh,
     /// Encoded, and waiting for room.
-    Encoded { request: Request, body: Vec<u8>, ticket: Option<Ticket> },
+    Encoded {
+        request: Request,
+        body: Vec<u8>,
+        ticket: Option<Ticket>,
+    },
     Sent(Pending),
     Done,
 }
@@ -118,10 +122,25 @@ impl<'a, M: Method> Call<'a, M> {
         let link = self.client.link();
         let mut body = link.buffer();
         body.clear();
-        self.method.encode(Encode { codec, limit, info, body: &mut body })?;
-        let deadline = self.timeout.and_then(|timeout| Instant::now().checked_add(timeout));
-        let request = Request { ordinal: info.ordinal, one_way: info.one_way, deadline };
-        self.state = State::Encoded { request, body, ticket: None };
+        self.method.encode(Encode {
+            codec,
+            limit,
+            info,
+            body: &mut body,
+        })?;
+        let deadline = self
+            .timeout
+            .and_then(|timeout| Instant::now().checked_add(timeout));
+        let request = Request {
+            ordinal: info.ordinal,
+            one_way: info.one_way,
+            deadline,
+        };
+        self.state = State::Encoded {
+            request,
+            body,
+            ticket: None,
+        };
         Ok(())
     }
 
@@ -141,7 +160,12 @@ impl<'a, M: Method> Call<'a, M> {
         flush: bool,
     ) -> Result<Step<Option<Ended>>, Error> {
         let link = self.client.link();
-        if let State::Encoded { request, body, ticket } = &mut self.state {
+        if let State::Encoded {
+            request,
+            body,
+            ticket,
+        } = &mut self.state
+        {
             let started = out.start(link, request, body);
             if !matches!(started, Ok(Start::Wait)) {
                 if let Some(ticket) = ticket.take() {
@@ -169,7 +193,7 @@ impl<'a, M: Method> Call<'a, M> {
             }
         }
         if let State::Sent(call) = self.state {
-            if let Some(ended) = out.take_ended(call, waker) {
+            if let Some(ended) = out.calls.take_ended(call, waker) {
                 self.state = State::Done;
                 return Ok(Step::Ended(Some(ended)));
             }
@@ -183,26 +207,48 @@ impl<'a, M: Method> Call<'a, M> {
         let link = self.client.link();
         match ended {
             // A one-way call: its value is `()`, which every codec reads from its own unit.
-            None => M::decode(Decode { codec: Codec::Bincode, limits: &link.limits, info, body: &[] }),
-            Some(Ended::Reply { status: ReplyStatus::Ok, body, .. }) => {
-                let value = M::decode(Decode { codec: self.client.codec(), limits: &link.limits, info, body: &body });
+            None => M::decode(Decode {
+                codec: Codec::Bincode,
+                limits: &link.limits,
+                info,
+                body: &[],
+            }),
+            Some(Ended::Reply {
+                status: ReplyStatus::Ok,
+                body,
+                ..
+            }) => {
+                let value = M::decode(Decode {
+                    codec: self.client.codec(),
+                    limits: &link.limits,
+                    info,
+                    body: &body,
+                });
                 link.recycle(body);
                 value
             }
-            Some(Ended::Reply { status: ReplyStatus::Failed(ErrorKind::Deadline), extra, .. }) => {
-                Err(self.timed_out(Some(Duration::from_nanos(extra))))
-            }
-            Some(Ended::Reply { status: ReplyStatus::Failed(kind), body, .. }) => {
-                Err(reported(kind, info, &body).with_outcome(Outcome::Unknown))
-            }
-            Some(Ended::Reply { status: ReplyStatus::Refused(kind), body, .. }) => {
-                Err(reported(kind, info, &body).with_outcome(Outcome::RejectedByPeer))
-            }
+            Some(Ended::Reply {
+                status: ReplyStatus::Failed(ErrorKind::Deadline),
+                extra,
+                ..
+            }) => Err(self.timed_out(Some(Duration::from_nanos(extra)))),
+            Some(Ended::Reply {
+                status: ReplyStatus::Failed(kind),
+                body,
+                ..
+            }) => Err(reported(kind, info, &body).with_outcome(Outcome::Unknown)),
+            Some(Ended::Reply {
+                status: ReplyStatus::Refused(kind),
+                body,
+                ..
+            }) => Err(reported(kind, info, &body).with_outcome(Outcome::RejectedByPeer)),
             Some(Ended::Expired) => Err(self.timed_out(None)),
             Some(Ended::Lost | Ended::Pong) => {
                 let error = link.out().closed_error(link, Outcome::Unknown);
                 let sentence = format!("{}: {error}, while this call was in progress", info.name);
-                Err(Error::new(error.kind(), sentence).with_outcome(Outcome::Unknown).with_source(error))
+                Err(Error::new(error.kind(), sentence)
+                    .with_outcome(Outcome::Unknown)
+                    .with_source(error))
             }
         }
     }
@@ -212,7 +258,10 @@ impl<'a, M: Method> Call<'a, M> {
         let after = shown(self.timeout.unwrap_or_default());
         let (sentence, outcome) = match (in_handler, &self.state) {
             (Some(time), _) => (
-                format!("{name} timed out after {after} ({} of it inside the server's handler)", shown(time)),
+                format!(
+                    "{name} timed out after {after} ({} of it inside the server's handler)",
+                    shown(time)
+                ),
                 Outcome::Unknown,
             ),
             (None, State::Encoded { .. }) => (
@@ -233,7 +282,8 @@ impl<M: Method> std::future::Future for Call<'_, M> {
         mut self: std::pin::Pin<&mut Self>,
         cx: &mut std::task::Context<'_>,
     ) -> std::task::Poll<Self::Output> {
-        self.poll_inner(cx).map(|result| M::finish(result.map_err(|error| error.with_method(M::INFO.name))))
+        self.poll_inner(cx)
+            .map(|result| M::finish(result.map_err(|error| error.with_method(M::INFO.name))))
     }
 }
 
@@ -255,7 +305,9 @@ impl<M: Method> Call<'_, M> {
             return Poll::Ready(self.conclude(ended));
         }
         if let Some(deadline) = self.deadline() {
-            let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline.into())));
+            let timer = self
+                .timer
+                .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline.into())));
             if timer.as_mut().poll(cx).is_ready() {
                 return Poll::Ready(Err(self.timed_out(None)));
             }
@@ -292,7 +344,11 @@ impl<M: Method> fmt::Debug for Call<'_, M> {
             State::Sent(_) => "sent",
             State::Done => "done",
         };
-        formatter.debug_struct("Call").field("method", &M::INFO.name).field("state", &state).finish()
+        formatter
+            .debug_struct("Call")
+            .field("method", &M::INFO.name)
+            .field("state", &state)
+            .finish()
     }
 }
 
@@ -310,14 +366,24 @@ impl Encode<'_> {
     /// # Errors
     /// `Encode` if a value refuses, `TooLarge` if it does not fit into a message of this connection.
     pub fn write<A: ArgumentValues>(self, values: A) -> Result<(), Error> {
-        let Self { codec, limit, info, body } = self;
-        codec.encode(&Arguments::new(info.arguments, &values), body, limit).map_err(|error| match error.kind {
-            CodecErrorKind::TooLarge { .. } => Error::new(
-                ErrorKind::TooLarge,
-                format!("{} argument is {error} on this connection; raise Endpoint::max_message", info.name),
-            ),
-            _ => Error::new(ErrorKind::Encode, format!("{}: {error}", info.name)),
-        })
+        let Self {
+            codec,
+            limit,
+            info,
+            body,
+        } = self;
+        codec
+            .encode(&Arguments::new(info.arguments, &values), body, limit)
+            .map_err(|error| match error.kind {
+                CodecErrorKind::TooLarge { .. } => Error::new(
+                    ErrorKind::TooLarge,
+                    format!(
+                        "{} argument is {error} on this connection; raise Endpoint::max_message",
+                        info.name
+                    ),
+                ),
+                _ => Error::new(ErrorKind::Encode, format!("{}: {error}", info.name)),
+            })
     }
 }
 
@@ -340,7 +406,10 @@ impl Decode<'_> {
     {
         let budget = self.limits.budget(self.body.len());
         let value: Owned<S, T> = self.codec.decode(self.body, &budget).map_err(|error| {
-            let sentence = format!("{}: the reply does not match {}: {error}", self.info.name, self.info.signature);
+            let sentence = format!(
+                "{}: the reply does not match {}: {error}",
+                self.info.name, self.info.signature
+            );
             Error::new(ErrorKind::Decode, sentence).with_outcome(Outcome::Unknown)
         })?;
         Ok(value.into_inner())
@@ -348,6 +417,11 @@ impl Decode<'_> {
 }
 
 /// Tells the two types of a `Result` that the macro sees only under an alias.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a `Result`",
+    label = "the method is said to return an alias of `Result`",
+    note = "only an alias of `Result` may end in that word, and only its methods may be `#[rpc(result)]`"
+)]
 pub trait ResultType {
     /// The value.
     type Ok;

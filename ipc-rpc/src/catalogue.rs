@@ -18,13 +18,23 @@ impl Catalogue {
     pub(crate) fn new(services: Vec<Arc<dyn AnyService>>) -> Result<Self, Error> {
         let mut methods: HashMap<u64, (usize, &'static MethodInfo)> = HashMap::new();
         if services.len() > connection::MAX_SERVICES {
-            let sentence = format!("a server serves at most {} services, not {}", connection::MAX_SERVICES, services.len());
+            let sentence = format!(
+                "a server serves at most {} services, not {}",
+                connection::MAX_SERVICES,
+                services.len()
+            );
             return Err(Error::new(ErrorKind::TooLarge, sentence));
         }
         for (index, service) in services.iter().enumerate() {
             let info = service.info();
-            if services[..index].iter().any(|other| other.info().name == info.name) {
-                let sentence = format!("two services are called {}; give one of them another `name`", info.name);
+            if services[..index]
+                .iter()
+                .any(|other| other.info().name == info.name)
+            {
+                let sentence = format!(
+                    "two services are called {}; give one of them another `name`",
+                    info.name
+                );
                 return Err(Error::new(ErrorKind::Incompatible, sentence));
             }
             for method in info.methods {
@@ -38,7 +48,11 @@ impl Catalogue {
             }
         }
         let offered = services.iter().map(|service| service.info()).collect();
-        Ok(Self { services, methods, offered })
+        Ok(Self {
+            services,
+            methods,
+            offered,
+        })
     }
 
     pub(crate) fn offered(&self) -> Arc<[&'static ServiceInfo]> {
@@ -60,6 +74,9 @@ impl Catalogue {
 
     /// A service that refuses to be called by it does not know whom.
     pub(crate) fn requiring_identity(&self) -> Option<&'static str> {
-        self.services.iter().find(|service| service.requires_identity()).map(|service| service.info().name)
+        self.services
+            .iter()
+            .find(|service| service.requires_identity())
+            .map(|service| service.info().name)
     }
 }

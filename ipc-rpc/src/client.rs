@@ -66,7 +66,15 @@ impl Client {
             let max_body = (out.core.max_body_to_send() as usize).min(link.endpoint.message_limit());
             (out.codec(), max_body)
         };
-        Self::bind(Arc::new(Open { link, codec, max_body }), info, None)
+        Self::bind(
+            Arc::new(Open {
+                link,
+                codec,
+                max_body,
+            }),
+            info,
+            None,
+        )
     }
 
     fn rebound(&self, info: &'static ServiceInfo) -> Self {
@@ -75,13 +83,23 @@ impl Client {
 
     fn bind(connection: Arc<Open>, info: &'static ServiceInfo, timeout: Option<Duration>) -> Self {
         let problems = problems(&connection.link, info);
-        Self { shared: Arc::new(Shared { connection, info, problems }), timeout }
+        Self {
+            shared: Arc::new(Shared {
+                connection,
+                info,
+                problems,
+            }),
+            timeout,
+        }
     }
 
     /// The same client, whose calls have a deadline of `timeout` unless they set their own.
     #[must_use]
     pub fn with_timeout(&self, timeout: Duration) -> Self {
-        Self { shared: self.shared.clone(), timeout: Some(timeout) }
+        Self {
+            shared: self.shared.clone(),
+            timeout: Some(timeout),
+        }
     }
 
     /// Who serves, as far as the transport vouches for it.
@@ -109,7 +127,8 @@ impl Client {
 
     /// Closes the connection for all clients that share it: calls in flight end with `Closed`.
     pub fn close(&self) {
-        self.link().close(ErrorKind::Closed, "the client closed the connection");
+        self.link()
+            .close(ErrorKind::Closed, "the client closed the connection");
     }
 
     pub(crate) fn timeout(&self) -> Option<Duration> {
@@ -146,9 +165,10 @@ fn problems(link: &Link, info: &'static ServiceInfo) -> HashMap<u64, Problem> {
         let name = method.name;
         let (kind, sentence) = match services.fit(info, method) {
             Fit::Fits => continue,
-            Fit::UnknownService => {
-                (ErrorKind::UnknownService, format!("{name}: {} does not serve {}", link.peer_name(), info.name))
-            }
+            Fit::UnknownService => (
+                ErrorKind::UnknownService,
+                format!("{name}: {} does not serve {}", link.peer_name(), info.name),
+            ),
             Fit::OtherVersion(version) => (
                 ErrorKind::Incompatible,
                 format!(
@@ -159,7 +179,10 @@ fn problems(link: &Link, info: &'static ServiceInfo) -> HashMap<u64, Problem> {
             ),
             Fit::UnknownMethod => (
                 ErrorKind::UnknownMethod,
-                format!("{} has no {name}: it is older than this program", link.peer_name()),
+                format!(
+                    "{} has no {name}: it is older than this program",
+                    link.peer_name()
+                ),
             ),
             Fit::OtherSignature(theirs) => (
                 ErrorKind::Incompatible,
@@ -177,7 +200,8 @@ fn problems(link: &Link, info: &'static ServiceInfo) -> HashMap<u64, Problem> {
 
 impl Drop for Open {
     fn drop(&mut self) {
-        self.link.close(ErrorKind::Closed, "the client closed the connection");
+        self.link
+            .close(ErrorKind::Closed, "the client closed the connection");
     }
 }
 

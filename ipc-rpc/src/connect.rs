@@ -11,10 +11,12 @@ use std::task;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use transports::{Endpoint, Port};
+use transports::Endpoint;
+#[cfg(feature = "tokio")]
+use transports::Port;
 
 use crate::blocking::{self, Look};
-use crate::connection::{ClosedBy, Config, Role, State};
+use crate::connection::{CONNECTING_HANDSHAKE, ClosedBy, Config, Role, State};
 use crate::link::{Link, Out};
 use crate::{Client, Codec, Error, ErrorKind, Limits, Outcome, ServiceClient};
 
@@ -70,7 +72,7 @@ impl<C: ServiceClient> Connect<C> {
             target,
             codec: C::INFO.codec,
             greeting: Vec::new(),
-            timeout: Duration::from_secs(5),
+            timeout: CONNECTING_HANDSHAKE,
             retry: Duration::ZERO,
             limits: Limits::default(),
         };
@@ -167,8 +169,11 @@ impl Plan {
                 (self, link)
             });
             let (plan, link) = attempt.await.map_err(|error| {
-                Error::new(ErrorKind::Cancelled, "connecting was cancelled: the runtime is shutting down")
-                    .with_source(error)
+                Error::new(
+                    ErrorKind::Cancelled,
+                    "connecting was cancelled: the runtime is shutting down",
+                )
+                .with_source(error)
             })?;
             self = plan;
             match link {
@@ -201,12 +206,18 @@ impl Plan {
         let deadline = started.checked_add(self.timeout);
         let port = match &mut self.target {
             Target::Endpoint(Ok(endpoint)) => transports::connect(endpoint, deadline)?,
-            Target::Endpoint(failed) => return Err(std::mem::replace(failed, Err(taken())).err().unwrap_or_else(taken)),
+            Target::Endpoint(failed) => {
+                return Err(std::mem::replace(failed, Err(taken()))
+                    .err()
+                    .unwrap_or_else(taken));
+            }
             #[cfg(feature = "tokio")]
             Target::InProcess(start) => start.take().ok_or_else(taken)?()?,
         };
         let config = Config {
-            role: Role::Connecting { blob: self.greeting.clone() },
+            role: Role::Connecting {
+                blob: self.greeting.clone(),
+            },
             codecs: vec![self.codec.id()],
             limits: self.limits.core(port.endpoint.message_limit()),
             services: Arc::new([]),
@@ -224,13 +235,18 @@ struct Attempts {
 
 impl Attempts {
     fn new(retry: Duration) -> Self {
-        Self { give_up: Instant::now().checked_add(retry), pause: FIRST_PAUSE }
+        Self {
+            give_up: Instant::now().checked_add(retry),
+            pause: FIRST_PAUSE,
+        }
     }
 
     /// How long to wait before the next attempt, or the error if there should be none.
     fn pause_after(&mut self, error: Error) -> Result<Duration, Error> {
         let pause = self.pause;
-        let in_time = self.give_up.is_none_or(|give_up| Instant::now() + pause <= give_up);
+        let in_time = self
+            .give_up
+            .is_none_or(|give_up| Instant::now() + pause <= give_up);
         if error.kind() != ErrorKind::NotConnected || !in_time {
             return Err(error);
         }

@@ -108,11 +108,10 @@ pub(crate) struct Cancellation {
 }
 
 impl Cancellation {
-    pub(crate) fn cancel(&self) {
+    /// Cancels, and hands over the wakers of those who want to know.
+    pub(crate) fn cancel_into(&self, woken: &mut Vec<Waker>) {
         self.cancelled.store(true, Ordering::Release);
-        for waker in lock(&self.wakers).drain(..) {
-            waker.wake();
-        }
+        woken.append(&mut lock(&self.wakers));
     }
 
     pub(crate) fn is_cancelled(&self) -> bool {
@@ -128,7 +127,11 @@ impl Cancellation {
             wakers.push(waker.clone());
         }
         // A cancellation between the look above and the lock has drained the list already.
-        if self.is_cancelled() { Poll::Ready(()) } else { Poll::Pending }
+        if self.is_cancelled() {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
+        }
     }
 
     /// Makes it fit for another call, if nobody else holds it.
@@ -136,7 +139,11 @@ impl Cancellation {
         match Arc::get_mut(this) {
             Some(unique) => {
                 *unique.cancelled.get_mut() = false;
-                unique.wakers.get_mut().unwrap_or_else(std::sync::PoisonError::into_inner).clear();
+                unique
+                    .wakers
+                    .get_mut()
+                    .unwrap_or_else(std::sync::PoisonError::into_inner)
+                    .clear();
             }
             None => *this = Arc::default(),
         }

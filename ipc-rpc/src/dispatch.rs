@@ -5,8 +5,8 @@
 
 use std::any::Any;
 use std::future::Future;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::marker::PhantomData;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{self, Poll};
@@ -45,7 +45,12 @@ struct State {
 }
 
 impl Incoming {
-    pub(crate) fn new(connection: Arc<ConnectionInfo>, codec: Codec, limits: Limits, max_reply: usize) -> Self {
+    pub(crate) fn new(
+        connection: Arc<ConnectionInfo>,
+        codec: Codec,
+        limits: Limits,
+        max_reply: usize,
+    ) -> Self {
         Self(Box::new(State {
             context: Context {
                 connection,
@@ -56,7 +61,12 @@ impl Incoming {
             codec,
             limits,
             body: Vec::new(),
-            reply: Reply { codec, limit: max_reply, body: Vec::new(), failure: None },
+            reply: Reply {
+                codec,
+                limit: max_reply,
+                body: Vec::new(),
+                failure: None,
+            },
         }))
     }
 
@@ -101,14 +111,24 @@ impl Incoming {
     /// The three things a handler needs, apart, so that arguments can be borrowed while the reply is written.
     pub fn parts(&mut self) -> (&Context, Payload<'_>, &mut Reply) {
         let state = &mut *self.0;
-        (&state.context, Payload { codec: state.codec, limits: &state.limits, body: &state.body }, &mut state.reply)
+        (
+            &state.context,
+            Payload {
+                codec: state.codec,
+                limits: &state.limits,
+                body: &state.body,
+            },
+            &mut state.reply,
+        )
     }
 
     /// Ends a request for an ordinal that `dispatch` has no arm for.
     #[must_use]
     pub fn unknown(mut self) -> Self {
         let sentence = format!("the service has no method {}", self.0.context.method.name);
-        self.0.reply.fail(Error::new(ErrorKind::UnknownMethod, sentence).with_outcome(Outcome::RejectedByPeer));
+        self.0
+            .reply
+            .fail(Error::new(ErrorKind::UnknownMethod, sentence).with_outcome(Outcome::RejectedByPeer));
         self
     }
 }
@@ -157,11 +177,16 @@ impl Reply {
     /// Encodes the handler's value.
     pub fn write<S: EncodeAs<T>, T: ?Sized>(&mut self, value: &T) {
         self.body.clear();
-        if let Err(error) = self.codec.encode(&Ref::<S, T>::new(value), &mut self.body, self.limit) {
+        if let Err(error) = self
+            .codec
+            .encode(&Ref::<S, T>::new(value), &mut self.body, self.limit)
+        {
             let error = match error.kind {
                 CodecErrorKind::TooLarge { .. } => Error::new(
                     ErrorKind::TooLarge,
-                    format!("the result is {error} on this connection; raise Endpoint::max_message of the client"),
+                    format!(
+                        "the result is {error} on this connection; raise Endpoint::max_message of the client"
+                    ),
                 ),
                 _ => Error::new(ErrorKind::Encode, format!("the result cannot be sent: {error}")),
             };
@@ -191,7 +216,10 @@ impl Reply {
 
 /// Runs a `#[rpc(blocking)]` handler on Tokio's pool of blocking threads. If the call is cancelled meanwhile, the work
 /// goes on to its end and its result is dropped; the handler can look at `Context::is_cancelled`.
-pub async fn run_blocking<F: FnOnce(&mut Incoming) + Send + 'static>(mut incoming: Incoming, work: F) -> Incoming {
+pub async fn run_blocking<F: FnOnce(&mut Incoming) + Send + 'static>(
+    mut incoming: Incoming,
+    work: F,
+) -> Incoming {
     let work = tokio::task::spawn_blocking(move || {
         if let Err(panic) = catch_unwind(AssertUnwindSafe(|| work(&mut incoming))) {
             incoming.reply_mut().fail(panicked(&*panic));
@@ -222,7 +250,11 @@ impl<S: Service> AnyService for S {
     }
 
     fn handler(&self) -> Box<dyn Handler> {
-        Box::new(Slot { service: self.clone(), dispatch: S::dispatch, future: Box::pin(None) })
+        Box::new(Slot {
+            service: self.clone(),
+            dispatch: S::dispatch,
+            future: Box::pin(None),
+        })
     }
 }
 
@@ -289,5 +321,8 @@ fn panicked(panic: &(dyn Any + Send)) -> Error {
         .copied()
         .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
         .unwrap_or("no message");
-    Error::new(ErrorKind::Panicked, format!("the handler panicked: {text}; the server is still running"))
+    Error::new(
+        ErrorKind::Panicked,
+        format!("the handler panicked: {text}; the server is still running"),
+    )
 }

@@ -1,29 +1,25 @@
 //! Waiting in Tokio: one task a connection moves its messages, keeps its time and runs its handlers.
 //!
 //! A client's calls put their requests on the wire themselves and are woken by this task with their replies. A
-//! server's handlers get their first poll right here, where the message was received; one that finishes at once is
-//! answered at once, and one that waits moves to a task of its own.
+//! server's handlers get their first poll right in it, where the message was received: see [`crate::serving`].
 
 use std::future::Future;
 use std::ops::ControlFlow;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use tokio::runtime::{Handle, Id};
 use tokio::time::Sleep;
-use transports::reactor::Source;
 use transports::Flushed;
+use transports::reactor::Source;
 
 use crate::blocking::{NO_SERVER, refuse};
-use crate::connection::{self, ClosedBy, ReplyStatus, State};
-use crate::context::{ConnectionInfo, unless_cancelled};
-use crate::dispatch::{Handler, Incoming};
+use crate::connection::{ClosedBy, State};
 use crate::link::{Arrived, Link, Out, wake_all};
-use crate::server::{Guest, Hub};
-use crate::sync::lock;
-use crate::{Error, ErrorKind, Outcome};
+use crate::serving::{Call, Serving};
+use crate::{Error, ErrorKind};
 
 /// Looks and messages, one after the other, before other tasks of the thread get their turn.
 const BATCH: usize = 128;
@@ -118,9 +114,24 @@ pub(crate) struct Driver {
 
 impl Driver {
     fn new(link: Arc<Link>, out: &mut Out, runtime: &Handle, serving: Option<Serving>) -> Self {
-        out.drivers.seats.push(Seat { runtime: runtime.id(), waker: None });
+        out.drivers.seats.push(Seat {
+            runtime: runtime.id(),
+            waker: None,
+        });
         let runtime = runtime.id();
-        Self { link, runtime, source: None, timer: None, armed: None, busy: None, missed: false, late: None, ended: false, linger: None, serving }
+        Self {
+            link,
+            runtime,
+            source: None,
+            timer: None,
+            armed: None,
+            busy: None,
+            missed: false,
+            late: None,
+            ended: false,
+            linger: None,
+            serving,
+        }
     }
 
     /// Drives a connection whose other side calls us, or, with nothing to serve, one that was refused and lives until
@@ -147,15 +158,36 @@ impl Driver {
         let drained = inbox.receive(link, |arrived, body| {
             match (arrived, serving.as_mut()) {
                 (Arrived::Nothing, _) => {}
-                (Arrived::Request { id, ordinal, deadline, one_way }, Some(serving)) => {
-                    serving.begin(link, Call { id, ordinal, deadline, one_way }, body);
+                (
+                    Arrived::Request {
+                        id,
+                        ordinal,
+                        deadline,
+                        one_way,
+                    },
+                    Some(serving),
+                ) => {
+                    serving.begin(
+                        link,
+                        Call {
+                            id,
+                            ordinal,
+                            deadline,
+                            one_way,
+                        },
+                        body,
+                    );
                 }
                 (Arrived::Connect { blob }, Some(serving)) => serving.decide(link, &blob),
                 (Arrived::Request { id, .. }, None) => refuse(link, id),
                 (Arrived::Connect { .. }, None) => link.close(ErrorKind::Protocol, NO_SERVER),
             }
             let congested = serving.is_some() && link.out().congested(&link.limits);
-            if congested || !budget.spend() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            if congested || !budget.spend() {
+                ControlFlow::Break(())
+            } else {
+                ControlFlow::Continue(())
+            }
         });
         budget.spend();
         self.late = inbox.late(link);
@@ -202,11 +234,17 @@ impl Driver {
     /// Sees to it that this task is woken at the next deadline; what is due now is done now.
     fn arm(&mut self, deadline: Option<Instant>, cx: &mut Context<'_>) -> ControlFlow<()> {
         let idle = self.busy.map(|busy| busy + IDLE);
-        let Some(next) = [deadline, idle, self.late, self.linger].into_iter().flatten().min() else {
+        let Some(next) = [deadline, idle, self.late, self.linger]
+            .into_iter()
+            .flatten()
+            .min()
+        else {
             self.armed = None;
             return ControlFlow::Continue(());
         };
-        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(next.into())));
+        let timer = self
+            .timer
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(next.into())));
         // A timer that rings too early costs one look; moving it for each call would cost more.
         if self.armed.is_none_or(|armed| next < armed) {
             timer.as_mut().reset(next.into());
@@ -239,7 +277,7 @@ impl Driver {
         }
         self.link.shrink(IDLE_CAPACITY);
         if let Some(serving) = &mut self.serving {
-            serving.shrink();
+            serving.shrink(IDLE_CAPACITY);
         }
     }
 
@@ -309,7 +347,8 @@ impl Drop for Driver {
         let mut out = self.link.out();
         out.drivers.seats.retain(|seat| seat.runtime != self.runtime);
         let woken = if self.serving.is_some() {
-            out.core.handle_end(&Error::new(ErrorKind::Closed, "the server has ended"));
+            out.core
+                .handle_end(&Error::new(ErrorKind::Closed, "the server has ended"));
             out.settle()
         } else {
             // The runtime ends before the connection: those who wait in another one see to it that it is driven there.
@@ -328,7 +367,10 @@ struct Budget {
 
 impl Budget {
     fn new() -> Self {
-        Self { started: Instant::now(), left: BATCH }
+        Self {
+            started: Instant::now(),
+            left: BATCH,
+        }
     }
 
     fn spend(&mut self) -> bool {
@@ -344,144 +386,4 @@ impl Budget {
     fn is_spent(&self) -> bool {
         self.left == 0
     }
-}
-
-/// A call of the peer.
-struct Call {
-    id: u64,
-    ordinal: u64,
-    deadline: Option<Instant>,
-    one_way: bool,
-}
-
-/// A handler's place and its buffers, between two calls.
-struct Idle {
-    handler: Box<dyn Handler>,
-    incoming: Incoming,
-}
-
-/// The serving half of a connection.
-pub(crate) struct Serving {
-    hub: Arc<Hub>,
-    _guest: Guest,
-    /// Made when the server lets the client in.
-    info: Option<Arc<ConnectionInfo>>,
-    shelf: Arc<Shelf>,
-    /// The place that the next call of each service takes.
-    next: Vec<Option<Idle>>,
-}
-
-/// Places that came back from handlers in tasks of their own, by service.
-type Shelf = Mutex<Vec<Vec<Idle>>>;
-
-impl Serving {
-    pub(crate) fn new(hub: Arc<Hub>, guest: Guest) -> Self {
-        let services = hub.catalogue.len();
-        let empty = std::iter::repeat_with(Vec::new).take(services).collect();
-        Self {
-            hub,
-            _guest: guest,
-            info: None,
-            shelf: Arc::new(Mutex::new(empty)),
-            next: std::iter::repeat_with(|| None).take(services).collect(),
-        }
-    }
-
-    /// Lets a client in, or not.
-    fn decide(&mut self, link: &Link, greeting: &[u8]) {
-        match self.hub.decide(&link.peer, greeting) {
-            Ok(attachments) => {
-                let info = ConnectionInfo { id: link.id, peer: link.peer.clone(), attachments };
-                self.info = Some(Arc::new(info));
-                link.accept();
-            }
-            Err(sentence) => link.reject(ErrorKind::Rejected, &sentence),
-        }
-    }
-
-    /// Runs a handler as far as it goes without waiting.
-    fn begin(&mut self, link: &Arc<Link>, call: Call, body: &mut Vec<u8>) {
-        let Some(info) = &self.info else { return };
-        let Some((service, method)) = self.hub.catalogue.method(call.ordinal) else {
-            let mut sentence = b"the server has no such method: it is older than this program".to_vec();
-            link.answer(call.id, ReplyStatus::Refused(ErrorKind::UnknownMethod), 0, &mut sentence, false);
-            return;
-        };
-        let place = self.next[service].take().or_else(|| lock(&self.shelf)[service].pop());
-        let Idle { mut handler, mut incoming } = place.unwrap_or_else(|| Idle {
-            handler: self.hub.catalogue.handler(service),
-            incoming: incoming(link, info),
-        });
-        incoming.refill(method, call.deadline, body);
-        let cancellation = incoming.cancellation().clone();
-        handler.begin(incoming);
-        match handler.poll(&mut Context::from_waker(Waker::noop())) {
-            Poll::Ready(Ok(mut incoming)) => {
-                answer(link, &call, &mut incoming, false);
-                self.next[service] = Some(Idle { handler, incoming });
-            }
-            Poll::Ready(Err(panic)) => fail(link, &call, &panic, false),
-            Poll::Pending => {
-                link.out().running.insert(call.id, cancellation.clone());
-                let (link, shelf) = (link.clone(), self.shelf.clone());
-                tokio::spawn(async move {
-                    let mut polled = std::pin::pin!(std::future::poll_fn(|cx| handler.poll(cx)));
-                    let ended = unless_cancelled(&cancellation, polled.as_mut()).await;
-                    link.out().running.remove(&call.id);
-                    match ended {
-                        Some(Ok(mut incoming)) => {
-                            answer(&link, &call, &mut incoming, true);
-                            incoming.shrink(IDLE_CAPACITY);
-                            lock(&shelf)[service].push(Idle { handler, incoming });
-                        }
-                        Some(Err(panic)) => fail(&link, &call, &panic, true),
-                        None => {
-                            handler.abandon();
-                            // It has been answered already, if anybody waits.
-                            link.finish_unanswered(call.id);
-                        }
-                    }
-                });
-            }
-        }
-    }
-
-    fn shrink(&mut self) {
-        for idle in self.next.iter_mut().flatten() {
-            idle.incoming.shrink(IDLE_CAPACITY);
-        }
-    }
-}
-
-/// Buffers for the calls of one connection.
-fn incoming(link: &Link, info: &Arc<ConnectionInfo>) -> Incoming {
-    let (codec, max_reply) = {
-        let out = link.out();
-        (out.codec(), out.core.max_body_to_send() as usize)
-    };
-    Incoming::new(info.clone(), codec, link.limits.clone(), max_reply)
-}
-
-/// Sends what a handler made of its call.
-fn answer(link: &Link, call: &Call, incoming: &mut Incoming, flush: bool) {
-    let reply = incoming.reply_mut();
-    match reply.take_failure() {
-        Some(error) => fail(link, call, &error, flush),
-        None if call.one_way => link.finish_unanswered(call.id),
-        None => link.answer(call.id, ReplyStatus::Ok, 0, reply.body_mut(), flush),
-    }
-}
-
-fn fail(link: &Link, call: &Call, error: &Error, flush: bool) {
-    if call.one_way {
-        link.finish_unanswered(call.id);
-        return;
-    }
-    let status = match error.outcome() {
-        Outcome::RejectedByPeer => ReplyStatus::Refused(error.kind()),
-        _ => ReplyStatus::Failed(error.kind()),
-    };
-    let sentence = error.to_string();
-    let mut body = connection::clipped(&sentence, connection::MAX_SENTENCE as usize).as_bytes().to_vec();
-    link.answer(call.id, status, 0, &mut body, flush);
 }

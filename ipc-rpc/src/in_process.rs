@@ -42,6 +42,9 @@ fn background() -> Result<Handle, Error> {
     });
     match runtime {
         Ok(runtime) => Ok(runtime.handle().clone()),
-        Err(error) => Err(Error::new(ErrorKind::Resource, format!("cannot make a runtime: {error}"))),
+        Err(error) => Err(Error::new(
+            ErrorKind::Resource,
+            format!("cannot make a runtime: {error}"),
+        )),
     }
 }

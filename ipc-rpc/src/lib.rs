@@ -26,6 +26,9 @@
 //! ```
 #![forbid(unsafe_code)]
 
+#[doc(hidden)]
+#[path = "private.rs"]
+pub mod __private;
 mod blocking;
 mod call;
 #[cfg(feature = "tokio")]
@@ -33,6 +36,10 @@ mod catalogue;
 mod client;
 mod codec;
 mod connect;
+#[cfg_attr(
+    not(feature = "tokio"),
+    allow(dead_code, unused_imports, reason = "the core is symmetric, a build without a server is not")
+)]
 mod connection;
 mod context;
 #[cfg(feature = "tokio")]
@@ -44,13 +51,12 @@ mod error;
 mod in_process;
 mod limits;
 mod link;
-#[doc(hidden)]
-#[path = "private.rs"]
-pub mod __private;
 mod ping;
 #[cfg(feature = "tokio")]
 mod server;
 mod service;
+#[cfg(feature = "tokio")]
+mod serving;
 mod sync;
 mod transmit;
 mod waitlist;
@@ -65,9 +71,9 @@ pub use dispatch::Service;
 pub use error::{CallError, Error, ErrorKind, Outcome};
 pub use ipc_rpc_derive::service;
 pub use limits::Limits;
+pub use ping::Ping;
 #[cfg(feature = "tokio")]
 pub use server::{ConnectRequest, Listening, Reject, Run, Server, ServerHandle, serve};
-pub use ping::Ping;
 pub use service::{MethodInfo, ServiceInfo};
 pub use transports::{Endpoint, Identity, Peer, Scheme};
 

@@ -65,7 +65,11 @@ impl Limits {
     /// What decoding a body of so many bytes may take.
     pub(crate) fn budget(&self, body: usize) -> Budget {
         let heap = Budget::for_body(body).heap.min(self.max_heap);
-        Budget { elements: self.max_elements, depth: self.max_depth, heap }
+        Budget {
+            elements: self.max_elements,
+            depth: self.max_depth,
+            heap,
+        }
     }
 
     /// The part that the protocol core keeps.

@@ -42,7 +42,7 @@ impl<'a> Ping<'a> {
                 Err(error) => return Some(Err(error)),
             },
         };
-        let ended = out.take_ended(pending, waker)?;
+        let ended = out.calls.take_ended(pending, waker)?;
         self.sent = None;
         Some(match ended {
             Ended::Pong => Ok(since.elapsed()),
@@ -79,6 +79,9 @@ impl Drop for Ping<'_> {
 
 impl fmt::Debug for Ping<'_> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("Ping").field("sent", &self.sent.is_some()).finish()
+        formatter
+            .debug_struct("Ping")
+            .field("sent", &self.sent.is_some())
+            .finish()
     }
 }

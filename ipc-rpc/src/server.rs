@@ -14,16 +14,14 @@ use tokio::sync::{Notify, watch};
 use transports::{Accepted, Endpoint, Listener, Peer, Port};
 
 use crate::catalogue::Catalogue;
-use crate::connection::{Config, Role};
+use crate::connection::{self, Config, Role};
 use crate::context::Attachments;
 use crate::dispatch::AnyService;
-use crate::driver::{Driver, Serving};
+use crate::driver::Driver;
 use crate::link::{Link, Share};
+use crate::serving::Serving;
 use crate::sync::lock;
 use crate::{Codec, Error, ErrorKind, Limits, Service, blocking};
-
-/// How long calls in progress may take to finish once the server shuts down.
-const DRAIN: Duration = Duration::from_secs(10);
 
 /// Serves one service at `endpoint` until the process is told to end (Ctrl-C, or SIGTERM), then drains: it accepts no
 /// more, lets the calls in progress finish, and returns.
@@ -130,10 +128,12 @@ impl Server {
                 allow: None,
                 on_connect: None,
                 limits: Limits::default(),
-                drain: DRAIN,
+                drain: connection::DRAIN,
             },
             until_signal: false,
-            handle: ServerHandle { shutdown: Arc::new(watch::channel(false).0) },
+            handle: ServerHandle {
+                shutdown: Arc::new(watch::channel(false).0),
+            },
         }
     }
 
@@ -213,7 +213,13 @@ impl Server {
     /// `Busy` if somebody serves there already, `Unsupported` if a service or `allow` needs to know who calls and the transport cannot
     /// tell, `Incompatible` if two services clash, and those of the system.
     pub fn listen(self) -> Result<Listening, Error> {
-        let Self { endpoints, services, policy, until_signal, handle } = self;
+        let Self {
+            endpoints,
+            services,
+            policy,
+            until_signal,
+            handle,
+        } = self;
         let catalogue = Catalogue::new(services)?;
         let mut listeners = Vec::new();
         for endpoint in endpoints {
@@ -223,7 +229,12 @@ impl Server {
             }
             listeners.push(transports::listen(&endpoint)?);
         }
-        Ok(Listening { listeners, hub: Hub::new(catalogue, policy), until_signal, handle })
+        Ok(Listening {
+            listeners,
+            hub: Hub::new(catalogue, policy),
+            until_signal,
+            handle,
+        })
     }
 
     /// The server without its endpoints, for connections that come otherwise.
@@ -270,7 +281,11 @@ fn shown(uid: Option<u32>) -> String {
 impl fmt::Debug for Server {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let services: Vec<_> = self.services.iter().map(|service| service.info().name).collect();
-        formatter.debug_struct("Server").field("endpoints", &self.endpoints).field("services", &services).finish()
+        formatter
+            .debug_struct("Server")
+            .field("endpoints", &self.endpoints)
+            .field("services", &services)
+            .finish()
     }
 }
 
@@ -358,7 +373,10 @@ pub struct Run {
 
 impl Run {
     fn new(listening: Result<Listening, Error>) -> Self {
-        Self { listening: Some(listening), running: None }
+        Self {
+            listening: Some(listening),
+            running: None,
+        }
     }
 
     /// Serves on this thread and others, in a runtime of its own, and blocks until the server is shut down.
@@ -404,12 +422,22 @@ pub(crate) struct Hub {
 
 impl Hub {
     fn new(catalogue: Catalogue, policy: Policy) -> Arc<Self> {
-        Arc::new(Self { catalogue, policy, connections: Mutex::default(), queues: Mutex::default(), fewer: Notify::new() })
+        Arc::new(Self {
+            catalogue,
+            policy,
+            connections: Mutex::default(),
+            queues: Mutex::default(),
+            fewer: Notify::new(),
+        })
     }
 
     /// Decides about a client that asks to be let in.
     pub(crate) fn decide(&self, peer: &Peer, greeting: &[u8]) -> Result<Attachments, String> {
-        let mut request = ConnectRequest { peer, greeting, attachments: Attachments::default() };
+        let mut request = ConnectRequest {
+            peer,
+            greeting,
+            attachments: Attachments::default(),
+        };
         if let Some(decide) = &self.policy.on_connect {
             let decided = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| decide(&mut request)));
             match decided {
@@ -435,7 +463,9 @@ impl Hub {
             handshake_timeout: self.policy.limits.handshake,
         };
         // It fails only for services that no handshake can tell of, which `listen` has refused.
-        let Ok(link) = Link::new(port, config, self.policy.limits.clone()) else { return };
+        let Ok(link) = Link::new(port, config, self.policy.limits.clone()) else {
+            return;
+        };
         if let Some((kind, sentence)) = refusal {
             // Not counted: it lives until the client has read the refusal, or the handshake's time is up.
             link.reject(kind, &sentence);
@@ -446,7 +476,10 @@ impl Hub {
             link.out().share = Some(Share::of(self.queue_of(uid)));
         }
         lock(&self.connections).insert(link.id, link.clone());
-        let guard = Guest { hub: self.clone(), id: link.id };
+        let guard = Guest {
+            hub: self.clone(),
+            id: link.id,
+        };
         Driver::spawn(&Handle::current(), link, Some(Serving::new(self.clone(), guard)));
     }
 
@@ -457,13 +490,20 @@ impl Hub {
 
     /// Why there is no place for one more connection of `peer`.
     fn full(&self, peer: &Peer) -> Option<String> {
-        let Limits { max_connections, max_connections_per_user, .. } = self.policy.limits;
+        let Limits {
+            max_connections,
+            max_connections_per_user,
+            ..
+        } = self.policy.limits;
         let connections = lock(&self.connections);
         if connections.len() >= max_connections {
             return Some(format!("it has {max_connections} connections already"));
         }
         let uid = peer.uid()?;
-        let same = connections.values().filter(|link| link.peer.uid() == Some(uid)).count();
+        let same = connections
+            .values()
+            .filter(|link| link.peer.uid() == Some(uid))
+            .count();
         (same >= max_connections_per_user).then(|| format!("uid {uid} has {same} connections already"))
     }
 

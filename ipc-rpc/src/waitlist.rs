@@ -44,7 +44,11 @@ impl WaitList {
     pub(crate) fn leave(&mut self, ticket: Ticket) -> Option<Waker> {
         let before = self.waiting.len();
         self.waiting.retain(|(number, _)| *number != ticket.0);
-        if self.waiting.len() == before { self.next() } else { None }
+        if self.waiting.len() == before {
+            self.next()
+        } else {
+            None
+        }
     }
 
     /// Enters the queue for one wait.

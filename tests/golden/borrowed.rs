@@ -36,7 +36,11 @@ pub trait Borrowed {
     async fn owned(&self, bytes: Vec<u8>, shared: Bytes, text: String) -> Option<(Vec<u8>, Bytes, String)>;
     /// Types that the standard library can only lend.
     async fn path(&self, path: &Path, maybe: Option<&Path>, pair: (u8, &OsStr)) -> PathBuf;
-    #[allow(clippy::ref_option, clippy::missing_errors_doc, reason = "it is there to be lent")]
+    #[allow(
+        clippy::ref_option,
+        clippy::missing_errors_doc,
+        reason = "it is there to be lent"
+    )]
     /// A reference to an owned shape.
     async fn reference(&self, maybe: &Option<Vec<u8>>) -> Result<Option<Vec<u8>>, (String, u8)>;
 }

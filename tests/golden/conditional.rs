@@ -27,6 +27,5 @@ pub trait Conditional {
     #[cfg_attr(all(), cfg(any()), doc = "It is not even documented.")]
     async fn neither(&self, missing: &Missing) -> Missing;
     /// Takes many.
-    #[expect(clippy::many_single_char_names, reason = "it is a matrix")]
-    async fn matrix(&self, a: u8, b: u8, c: u8, d: u8, e: u8, f: u8, g: u8, h: u8);
+    async fn matrix(&self, a: u8, b: u8, c: u8, d: u8, e: u8, f: u8, g: u8, h: u8) -> u8;
 }

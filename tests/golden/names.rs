@@ -13,7 +13,15 @@ pub trait Names: Send {
     /// Raw names travel without `r#`.
     async fn r#type(&self, r#fn: u8, client: &str, arguments: &str, reply: T) -> T;
     /// The names of generated locals.
-    async fn locals(&self, context: &Context, payload: u8, incoming: u8, result: u8, error: u8, implementation: u8) -> u8;
+    async fn locals(
+        &self,
+        context: &Context,
+        payload: u8,
+        incoming: u8,
+        result: u8,
+        error: u8,
+        implementation: u8,
+    ) -> u8;
     /// Has a body.
     async fn greet(&self, name: &str) -> String {
         let type_ = self.r#type(1, name, name, T).await;

@@ -1,1 +1,9 @@
-//! Placeholder of the package; filled before the first release of the workspace.
+//! What the integration tests share: a service made to be tested, its server in a process of its own, and the measuring
+//! of what a process holds.
+
+pub mod fixture;
+pub mod meter;
+pub mod mode;
+pub mod process;
+pub mod subject;
+pub mod watchdog;

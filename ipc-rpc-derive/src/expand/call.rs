@@ -1,6 +1,6 @@
 //! The type of a call's arguments, and how the call is encoded and its result decoded.
 
-use proc_macro2::TokenStream;
+use proc_macro2::{Ident, TokenStream};
 use quote::{quote, quote_spanned};
 use syn::ext::IdentExt;
 use syn::parse_quote;
@@ -52,11 +52,7 @@ fn method_impl(method: &Method) -> TokenStream {
     let info = info(method);
     let encode = encode(method);
     let decode = decode(method);
-    let result = local("result");
-    let finish = match method.returns.failure {
-        Failure::Never => quote!(#result),
-        Failure::Result { .. } | Failure::Alias => quote!(::ipc_rpc::__private::flatten(#result)),
-    };
+    let finish = finish(method);
     quote! {
         #[automatically_derived]
         impl ::ipc_rpc::__private::Method for #call #elided {
@@ -65,11 +61,7 @@ fn method_impl(method: &Method) -> TokenStream {
             const INFO: &'static ::ipc_rpc::MethodInfo = #info;
             #encode
             #decode
-            fn finish(
-                #result: ::core::result::Result<Self::Returns, ::ipc_rpc::Error>,
-            ) -> Self::Output {
-                #finish
-            }
+            #finish
         }
     }
 }
@@ -79,11 +71,17 @@ fn output(method: &Method) -> TokenStream {
     let returns = &method.returns.ty;
     match &method.returns.failure {
         Failure::Never => quote!(::core::result::Result<#returns, ::ipc_rpc::Error>),
-        Failure::Result { ok, err } => quote!(::core::result::Result<#ok, ::ipc_rpc::CallError<#err>>),
+        Failure::Result(types) => {
+            let [ok, err] = &**types;
+            quote!(::core::result::Result<#ok, ::ipc_rpc::CallError<#err>>)
+        }
         Failure::Alias => {
             let span = method.returns.wire.span();
-            let hidden = quote_spanned!(span=> <#returns as ::ipc_rpc::__private::ResultType>);
-            quote!(::core::result::Result<#hidden::Ok, ::ipc_rpc::CallError<#hidden::Err>>)
+            let [ok, err] = ["Ok", "Err"].map(|name| {
+                let name = Ident::new(name, span);
+                quote_spanned!(span=> <#returns as ::ipc_rpc::__private::ResultType>::#name)
+            });
+            quote_spanned!(span=> ::core::result::Result<#ok, ::ipc_rpc::CallError<#err>>)
         }
     }
 }
@@ -157,6 +155,24 @@ fn decode(method: &Method) -> TokenStream {
         ) -> ::core::result::Result<Self::Returns, ::ipc_rpc::Error> {
             #probe
             #body
+        }
+    }
+}
+
+fn finish(method: &Method) -> TokenStream {
+    let result = local("result");
+    let span = method.returns.wire.span();
+    let output = match method.returns.failure {
+        Failure::Never => quote!(#result),
+        Failure::Result(_) | Failure::Alias => {
+            quote_spanned!(span=> ::ipc_rpc::__private::flatten(#result))
+        }
+    };
+    quote_spanned! {span=>
+        fn finish(
+            #result: ::core::result::Result<Self::Returns, ::ipc_rpc::Error>,
+        ) -> Self::Output {
+            #output
         }
     }
 }

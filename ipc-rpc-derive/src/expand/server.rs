@@ -4,7 +4,9 @@ use proc_macro2::{Literal, TokenStream};
 use quote::{quote, quote_spanned};
 
 use super::{local, use_probe};
-use crate::model::{ArgumentKind, Method, Mode, Service};
+use syn::spanned::Spanned;
+
+use crate::model::{Method, Mode, Service};
 
 pub(crate) fn server(service: &Service) -> TokenStream {
     let Service {
@@ -20,10 +22,8 @@ pub(crate) fn server(service: &Service) -> TokenStream {
     let types = &attributes.types;
     let allowances = service.allowances();
     let type_doc = format!(" Serves an implementation of [`{ident}`] to other processes.");
-    let in_process_doc = format!(
-        " A client of `implementation` in this process, for tests: calls are encoded and dispatched as between \
-         processes."
-    );
+    let in_process_doc = " A client of `implementation` in this process, for tests: calls are encoded and dispatched \
+                          as between processes.";
     let dispatch = dispatch(service);
     let incoming = local("incoming");
     quote! {
@@ -159,20 +159,16 @@ fn handle(service: &Service, method: &Method) -> TokenStream {
     let arguments: Vec<TokenStream> = method
         .arguments
         .iter()
-        .map(|argument| match &argument.kind {
-            ArgumentKind::Context => {
-                let mut context = context.clone();
-                context.set_span(
-                    context
-                        .span()
-                        .located_at(syn::spanned::Spanned::span(&argument.ty)),
-                );
-                quote!(#context)
-            }
-            ArgumentKind::Wire(wire) => {
+        .map(|argument| match &argument.wire {
+            Some(wire) => {
                 let (pattern, lent) = wire.lend(&local(&format!("argument_{}", patterns.len())));
                 patterns.push(pattern);
                 lent
+            }
+            None => {
+                let mut context = context.clone();
+                context.set_span(context.span().located_at(argument.ty.span()));
+                quote!(#context)
             }
         })
         .collect();

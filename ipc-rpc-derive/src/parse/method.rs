@@ -10,7 +10,7 @@ use super::options::{self, MethodOptions};
 use super::{Hash, wire};
 use crate::attributes::{self, Docs};
 use crate::errors::Errors;
-use crate::model::{Argument, ArgumentKind, Failure, Method, Mode, Returns, generated_type};
+use crate::model::{Argument, Failure, Method, Mode, Returns, generated_type};
 use crate::signature;
 use crate::types::{self, bare, type_arguments};
 
@@ -168,12 +168,12 @@ fn arguments(signature: &Signature, errors: &mut Errors) -> Vec<Argument> {
         if arguments.iter().any(|other| other.ident == ident) {
             errors.at(&input.pat, format!("two arguments are named `{ident}`"));
         }
-        let kind = if is_context(&input.ty, errors) {
+        let wire = if is_context(&input.ty, errors) {
             if context {
                 errors.at(&input.ty, "a call has one `Context`: this is the second");
             }
             context = true;
-            ArgumentKind::Context
+            None
         } else {
             travelling += 1;
             if travelling == MOST_ARGUMENTS + 1 {
@@ -182,12 +182,12 @@ fn arguments(signature: &Signature, errors: &mut Errors) -> Vec<Argument> {
                     format!("a method of a service takes at most {MOST_ARGUMENTS} arguments: put some into a struct"),
                 );
             }
-            ArgumentKind::Wire(wire::argument(&input.ty, errors))
+            Some(wire::argument(&input.ty, errors))
         };
         arguments.push(Argument {
             ident,
             ty: (*input.ty).clone(),
-            kind,
+            wire,
         });
     }
     arguments
@@ -290,10 +290,10 @@ fn returns(signature: &Signature, options: &MethodOptions, errors: &mut Errors) 
                 ),
             );
         }
-    } else if let (Some(option), true) = (&options.result, is_unit) {
+    } else if let (Some(option), false) = (&options.result, matches!(&ty, Type::Path(_) | Type::Macro(_))) {
         errors.at(
             option,
-            "`result` is for a method that returns an alias of `Result`; this one returns nothing",
+            "`result` is for a method that returns an alias of `Result`, which this one does not",
         );
     }
     let failure = failure(&ty, options.result.is_some());
@@ -314,10 +314,7 @@ fn failure(ty: &Type, alias: bool) -> Failure {
     };
     match path.path.segments.last() {
         Some(last) if last.ident == "Result" => match type_arguments(path, "Result").as_deref() {
-            Some([ok, err]) => Failure::Result {
-                ok: (*ok).clone(),
-                err: (*err).clone(),
-            },
+            Some([ok, err]) => Failure::Result(Box::new([(*ok).clone(), (*err).clone()])),
             _ => Failure::Alias,
         },
         _ if alias => Failure::Alias,

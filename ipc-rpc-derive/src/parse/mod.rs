@@ -3,6 +3,8 @@
 mod method;
 mod names;
 mod options;
+#[cfg(test)]
+mod tests;
 mod wire;
 
 use proc_macro2::{TokenStream, TokenTree};

@@ -290,6 +290,20 @@ fn an_idle_connection_drains_at_once_but_not_before_the_peer_knows() {
 }
 
 #[test]
+fn a_drain_waits_for_one_way_calls_too() {
+    let mut pair = Pair::open();
+    let id = pair.one_way(Client, None);
+    pair.drive();
+    let until = pair.now + DRAIN;
+    pair.core(Server).drain(until);
+    pair.drive();
+    assert_eq!(pair.core(Server).state(), State::Draining);
+    pair.finish(Server, id, ReplyStatus::Ok);
+    pair.drive();
+    assert_eq!(pair.core(Server).state(), State::Closed);
+}
+
+#[test]
 fn a_drain_ends_in_time() {
     let mut pair = Pair::open();
     let stuck = pair.call(Client);
@@ -391,4 +405,29 @@ fn a_drain_is_announced_and_acknowledged_once() {
             Err(ErrorKind::Protocol)
         );
     }
+}
+
+#[test]
+fn nothing_is_said_to_a_peer_that_is_gone() {
+    // It has closed: what was queued for it is forgotten.
+    let mut pair = Pair::open();
+    let now = pair.now;
+    assert!(pair.core(Client).ping(1));
+    let close = raw::bare(raw::CLOSE);
+    assert_eq!(
+        pair.core(Client).handle_message(now, &close, &[]).unwrap(),
+        Incoming::Closed
+    );
+    assert_eq!(pair.core(Client).poll_transmit(&mut Vec::new()), None);
+    // The transport fails before our own reason has left.
+    let mut pair = Pair::open();
+    pair.core(Client).close(ErrorKind::Closed, "bye");
+    pair.core(Client)
+        .handle_end(&Error::new(ErrorKind::PeerDied, "gone"));
+    assert_eq!(pair.core(Client).poll_transmit(&mut Vec::new()), None);
+    assert_eq!(
+        pair.core(Client).close_reason().unwrap().sentence,
+        "bye",
+        "the first reason counts"
+    );
 }

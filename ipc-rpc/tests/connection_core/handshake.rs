@@ -331,6 +331,56 @@ fn strangers_are_refused_from_their_first_bytes_and_told_nothing() {
 }
 
 #[test]
+fn a_hello_with_another_magic_is_no_hello() {
+    for (kind, body) in [
+        (raw::HELLO, Hello::default().body()),
+        (raw::WELCOME, raw::welcome(1, BINCODE, &[])),
+    ] {
+        let wrong = transports::Header {
+            id: raw::MAGIC + 1,
+            ..raw::bare(kind)
+        };
+        let (side, result) = if kind == raw::HELLO {
+            meet((wrong, body))
+        } else {
+            answer((wrong, body))
+        };
+        assert_eq!(result, Err(ErrorKind::Protocol));
+        assert!(side.wire.is_empty(), "a stranger is told nothing");
+    }
+}
+
+#[test]
+fn a_handshake_leaves_unused_fields_alone() {
+    let hello = raw::handshake(raw::HELLO, Hello::default().body());
+    let welcome = raw::handshake(raw::WELCOME, raw::welcome(1, BINCODE, &[]));
+    let changes: [fn(&mut transports::Header); 5] = [
+        |header| header.flags = 1,
+        |header| header.sections = 1,
+        |header| header.handles = 1,
+        |header| header.ordinal = 1,
+        |header| header.extra = 1,
+    ];
+    for change in changes {
+        let (mut hello, mut welcome) = (hello.clone(), welcome.clone());
+        change(&mut hello.0);
+        change(&mut welcome.0);
+        assert_eq!(meet(hello).1, Err(ErrorKind::Protocol));
+        assert_eq!(answer(welcome).1, Err(ErrorKind::Protocol));
+    }
+    let reject = |ordinal, extra| {
+        raw::message(transports::Header {
+            ordinal,
+            extra,
+            ..raw::handshake(raw::REJECT, vec![]).0
+        })
+    };
+    assert_eq!(answer(reject(0, 255)).1, Ok(()));
+    assert_eq!(answer(reject(0, 256)).1, Err(ErrorKind::Protocol));
+    assert_eq!(answer(reject(1, 0)).1, Err(ErrorKind::Protocol));
+}
+
+#[test]
 fn a_handshake_begins_with_the_right_message() {
     for kind in 0..=255 {
         let mut accepting = accepting();

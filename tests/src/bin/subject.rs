@@ -1,0 +1,47 @@
+//! The helper program of the tests: a server, or a client, in a process of its own.
+//!
+//! It is told its role and one argument, prints what its test waits for, and ends when its standard input does.
+
+use std::io::{Read, Write};
+
+use tests::meter::Counting;
+use tests::subject::{Plan, Served};
+
+#[global_allocator]
+static COUNTING: Counting = Counting;
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().collect();
+    let [_, role, argument] = &arguments[..] else {
+        panic!("usage: subject ROLE ARGUMENT")
+    };
+    std::thread::spawn(|| {
+        let _ = std::io::stdin().read_to_end(&mut Vec::new());
+        std::process::exit(0);
+    });
+    match role.as_str() {
+        "serve" => serve(&serde_json::from_str(argument).expect("a plan")),
+        _ => panic!("no role is called {role}"),
+    }
+}
+
+/// Says what the test waits for.
+fn say(what: impl std::fmt::Display) {
+    let mut stdout = std::io::stdout().lock();
+    writeln!(stdout, "{what}")
+        .and_then(|()| stdout.flush())
+        .expect("the test listens");
+}
+
+fn serve(plan: &Plan) {
+    match Served::new(plan) {
+        Ok(served) => {
+            say(format_args!("ready {}", served.endpoint()));
+            match served.run(plan) {
+                Ok(()) => say("ended"),
+                Err(error) => say(format_args!("failed: {error}")),
+            }
+        }
+        Err(error) => say(format_args!("failed: {error}")),
+    }
+}

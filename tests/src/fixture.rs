@@ -1,0 +1,227 @@
+//! One combination of transport, codec and mode, and the servers that a case starts in it.
+
+use std::future::Future;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use ipc_rpc::{Codec, Connect, Endpoint, Error, ServerHandle, ServiceClient};
+
+use crate::mode::{Ending, Mode, Running};
+use crate::process::Helper;
+use crate::subject::{Plan, Served, SubjectClient};
+
+/// How the two sides are connected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transport {
+    /// `mem:name`; the server is in the same process.
+    Memory,
+    /// `name`.
+    UnixName,
+    /// `unix:/path`.
+    UnixPath,
+    /// `unix:@name`.
+    UnixAbstract,
+    /// `tcp:0`.
+    Tcp,
+}
+
+impl Transport {
+    /// An endpoint that nobody else uses.
+    #[must_use]
+    pub fn endpoint(self) -> String {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("test-{}-{number}", std::process::id());
+        match self {
+            Self::Memory => format!("mem:{name}"),
+            Self::UnixName => name,
+            Self::UnixPath => format!("unix:{}/ipc-rpc-{name}.sock", std::env::temp_dir().display()),
+            Self::UnixAbstract => format!("unix:@{name}"),
+            Self::Tcp => "tcp:0".to_owned(),
+        }
+    }
+
+    /// Whether each side learns who the other is.
+    #[must_use]
+    pub fn vouches(self) -> bool {
+        self != Self::Tcp
+    }
+}
+
+/// The combination that a case runs in.
+#[derive(Clone, Copy, Debug)]
+pub struct Fixture {
+    /// How the two sides are connected.
+    pub transport: Transport,
+    /// What values are encoded with.
+    pub codec: Codec,
+    /// How calls are ended.
+    pub mode: Mode,
+    /// The helper program.
+    pub program: &'static str,
+}
+
+impl Fixture {
+    /// A plan for a server with nothing special.
+    #[must_use]
+    pub fn plan(&self) -> Plan {
+        Plan::at(self.transport.endpoint())
+    }
+
+    /// A server with nothing special.
+    #[must_use]
+    pub fn server(&self) -> TestServer {
+        self.serve(&self.plan())
+    }
+
+    /// A server, in another process where the transport reaches one, which listens when this returns.
+    ///
+    /// # Panics
+    /// If it does not.
+    #[must_use]
+    pub fn serve(&self, plan: &Plan) -> TestServer {
+        match self.transport {
+            Transport::Memory => TestServer::Thread(InThread::serve(plan).expect("the server listens")),
+            _ => TestServer::Process(Helper::serve(self.program, plan, |_| {})),
+        }
+    }
+
+    /// A connection in the making, in this fixture's codec.
+    pub fn connect<C: ServiceClient>(&self, server: &TestServer) -> Connect<C> {
+        Connect::new(server.endpoint()).codec(self.codec)
+    }
+
+    /// A client.
+    ///
+    /// # Panics
+    /// If it cannot connect.
+    pub async fn client(&self, server: &TestServer) -> SubjectClient {
+        self.end(self.connect(server)).await.expect("the server is there")
+    }
+
+    /// A server with nothing special and a client of it.
+    pub async fn pair(&self) -> (TestServer, SubjectClient) {
+        let server = self.server();
+        let client = self.client(&server).await;
+        (server, client)
+    }
+
+    /// See [`Mode::end`].
+    pub async fn end<E: Ending>(&self, ending: E) -> E::Output {
+        self.mode.end(ending).await
+    }
+
+    /// See [`Mode::start`].
+    pub fn start<T: Send + 'static>(&self, work: impl Future<Output = T> + Send + 'static) -> Running<T> {
+        self.mode.start(work)
+    }
+
+    /// See [`Mode::together`].
+    pub async fn together<T, F>(&self, count: u64, work: impl Fn(u64) -> F) -> Vec<T>
+    where
+        T: Send + 'static,
+        F: Future<Output = T> + Send + 'static,
+    {
+        self.mode.together(count, work).await
+    }
+}
+
+/// A server that ends with its test.
+#[derive(Debug)]
+pub enum TestServer {
+    /// In a process of its own.
+    Process(Helper),
+    /// In a thread of this process.
+    Thread(InThread),
+}
+
+impl TestServer {
+    /// Where it listens.
+    #[must_use]
+    pub fn endpoint(&self) -> &Endpoint {
+        match self {
+            Self::Process(helper) => helper.endpoint(),
+            Self::Thread(thread) => &thread.endpoint,
+        }
+    }
+
+    /// The server's process.
+    ///
+    /// # Panics
+    /// If it is in this one.
+    pub fn process(&mut self) -> &mut Helper {
+        match self {
+            Self::Process(helper) => helper,
+            Self::Thread(_) => panic!("the server is in this process"),
+        }
+    }
+
+    /// The process id of the server.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        match self {
+            Self::Process(helper) => helper.pid(),
+            Self::Thread(_) => std::process::id(),
+        }
+    }
+
+    /// Waits until it has ended by itself, and tells how.
+    ///
+    /// # Errors
+    /// What it ended with.
+    pub fn wait(&mut self) -> Result<(), String> {
+        match self {
+            Self::Process(helper) => match helper.line() {
+                line if line == "ended" => helper.wait().success().then_some(()).ok_or(line),
+                line => Err(line),
+            },
+            Self::Thread(thread) => thread.wait().map_err(|error| error.to_string()),
+        }
+    }
+}
+
+/// A server in a thread of this process, shut down when this is dropped.
+#[derive(Debug)]
+pub struct InThread {
+    endpoint: Endpoint,
+    handle: ServerHandle,
+    thread: Mutex<Option<JoinHandle<Result<(), Error>>>>,
+}
+
+impl InThread {
+    /// Serves as the plan says.
+    ///
+    /// # Errors
+    /// Those of `Server::listen`.
+    pub fn serve(plan: &Plan) -> Result<Self, Error> {
+        let served = Served::new(plan)?;
+        let (endpoint, handle, plan) = (served.endpoint(), served.handle(), plan.clone());
+        let thread = std::thread::spawn(move || served.run(&plan));
+        Ok(Self {
+            endpoint,
+            handle,
+            thread: Mutex::new(Some(thread)),
+        })
+    }
+
+    fn wait(&self) -> Result<(), Error> {
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        thread.map_or(Ok(()), |thread| {
+            thread
+                .join()
+                .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        })
+    }
+}
+
+impl Drop for InThread {
+    fn drop(&mut self) {
+        // Its end is not waited for: a client that lives longer would hold it up.
+        self.handle.shutdown();
+    }
+}
+
+/// Short enough to wait for, long enough for a busy machine not to end it early.
+pub const MOMENT: Duration = Duration::from_millis(50);

@@ -1,0 +1,137 @@
+//! Processes of our own helper program.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
+
+use ipc_rpc::Endpoint;
+
+use crate::subject::Plan;
+
+/// A running helper. It is killed when this is dropped, and ends by itself if this process does.
+#[derive(Debug)]
+pub struct Helper {
+    child: Child,
+    /// Its end tells the helper to go.
+    _stdin: ChildStdin,
+    lines: BufReader<ChildStdout>,
+    endpoint: Option<Endpoint>,
+}
+
+impl Helper {
+    /// Starts `program` in a role of `src/bin/subject.rs`, with what `adjust` changes of the command.
+    ///
+    /// # Panics
+    /// If it does not start.
+    pub fn start(program: &str, role: &str, argument: &str, adjust: impl FnOnce(&mut Command)) -> Self {
+        let mut command = Command::new(program);
+        command
+            .args([role, argument])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped());
+        adjust(&mut command);
+        let mut child = command.spawn().expect("the helper program starts");
+        let stdin = child.stdin.take().expect("stdin is a pipe");
+        let lines = BufReader::new(child.stdout.take().expect("stdout is a pipe"));
+        Self {
+            child,
+            _stdin: stdin,
+            lines,
+            endpoint: None,
+        }
+    }
+
+    /// Starts a server and waits until it listens.
+    ///
+    /// # Panics
+    /// If it does not.
+    pub fn serve(program: &str, plan: &Plan, adjust: impl FnOnce(&mut Command)) -> Self {
+        let plan = serde_json::to_string(plan).expect("a plan is JSON");
+        let mut server = Self::start(program, "serve", &plan, adjust);
+        let line = server.line();
+        let endpoint = line
+            .strip_prefix("ready ")
+            .unwrap_or_else(|| panic!("the server does not serve: {line:?}"));
+        server.endpoint = Some(endpoint.parse().expect("the server prints its endpoint"));
+        server
+    }
+
+    /// Where the server listens.
+    ///
+    /// # Panics
+    /// If it is no server.
+    #[must_use]
+    pub fn endpoint(&self) -> &Endpoint {
+        self.endpoint.as_ref().expect("it is a server")
+    }
+
+    /// The next line that it prints; empty at the end.
+    ///
+    /// # Panics
+    /// If it is not text.
+    pub fn line(&mut self) -> String {
+        let mut line = String::new();
+        self.lines.read_line(&mut line).expect("the helper prints text");
+        line.truncate(line.trim_end().len());
+        line
+    }
+
+    /// Its process id.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Kills it as `kill -9` does, and waits until it is gone.
+    ///
+    /// # Panics
+    /// If that fails.
+    pub fn kill(&mut self) {
+        self.child.kill().expect("a child can be killed");
+        self.child.wait().expect("a child can be waited for");
+    }
+
+    /// Sends it a signal by name, as `STOP`.
+    ///
+    /// # Panics
+    /// If that fails.
+    pub fn signal(&self, name: &str) {
+        let status = Command::new("kill")
+            .args(["-s", name, &self.pid().to_string()])
+            .status();
+        assert!(status.expect("kill(1) runs").success(), "kill -s {name} failed");
+    }
+
+    /// Whether it still runs.
+    ///
+    /// # Panics
+    /// If the system does not tell.
+    #[must_use]
+    pub fn is_running(&mut self) -> bool {
+        self.child.try_wait().expect("a child can be asked for").is_none()
+    }
+
+    /// Waits until it has ended by itself.
+    ///
+    /// # Panics
+    /// If the system does not tell.
+    pub fn wait(&mut self) -> ExitStatus {
+        self.child.wait().expect("a child can be waited for")
+    }
+}
+
+impl Drop for Helper {
+    fn drop(&mut self) {
+        // Both fail only if it has ended.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        // A killed server leaves its socket and its lock behind, as it should; a test leaves nothing.
+        if let Some(endpoint) = &self.endpoint {
+            let detail = endpoint.detail().to_string();
+            if let Some(path) = detail.strip_prefix("unix:").filter(|path| path.starts_with('/')) {
+                let _ = std::fs::remove_file(path);
+                let _ = std::fs::remove_file(format!("{path}.lock"));
+                let _ = std::fs::remove_file(std::path::Path::new(path).with_extension("lock"));
+            }
+        }
+    }
+}

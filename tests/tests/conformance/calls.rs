@@ -1,0 +1,115 @@
+//! Calls in flight, alone and together.
+
+use std::sync::mpsc;
+
+use ipc_rpc::ServiceClient;
+use tests::fixture::Fixture;
+use tests::subject::{SecondClient, pattern};
+
+pub(crate) async fn sixty_four_at_once(f: Fixture) {
+    let (_server, client) = f.pair().await;
+    let caller = client.clone();
+    let running = f.together(64, move |token| {
+        let client = caller.clone();
+        async move { f.end(client.hold(token)).await.unwrap() }
+    });
+    let releaser = f.start(async move {
+        // All of them are in their handlers at once.
+        f.end(client.until_held(64)).await.unwrap();
+        for token in 0..64 {
+            f.end(client.release(token)).await.unwrap();
+        }
+    });
+    assert_eq!(running.await, (0..64).collect::<Vec<_>>());
+    releaser.join().await;
+}
+
+pub(crate) async fn a_thousand_at_once(f: Fixture) {
+    let (_server, client) = f.pair().await;
+    let results = f.together(1024, move |index| {
+        let client = client.clone();
+        async move {
+            let data = pattern(index);
+            (
+                f.end(client.number(index)).await.unwrap(),
+                f.end(client.bytes(&data)).await.unwrap() == data,
+            )
+        }
+    });
+    for (index, result) in (0..).zip(results.await) {
+        assert_eq!(result, (index, true));
+    }
+}
+
+pub(crate) async fn replies_in_any_order(f: Fixture) {
+    let (_server, client) = f.pair().await;
+    let (ended, end) = mpsc::channel();
+    let running: Vec<_> = (0..20)
+        .map(|token| {
+            let (client, ended) = (client.clone(), ended.clone());
+            f.start(async move {
+                assert_eq!(f.end(client.hold(token)).await.unwrap(), token);
+                ended.send(token).unwrap();
+            })
+        })
+        .collect();
+    f.end(client.until_held(20)).await.unwrap();
+    for token in (0..20).map(|token| token * 7 % 20) {
+        f.end(client.release(token)).await.unwrap();
+        assert_eq!(
+            end.recv().unwrap(),
+            token,
+            "another call ended than the one whose handler did"
+        );
+    }
+    for one in running {
+        one.join().await;
+    }
+}
+
+pub(crate) async fn one_way_calls_in_order(f: Fixture) {
+    let (_server, client) = f.pair().await;
+    for value in 0..500 {
+        f.end(client.note(value)).await.unwrap();
+    }
+    assert_eq!(
+        f.end(client.until_notes(500)).await.unwrap(),
+        (0..500).collect::<Vec<_>>()
+    );
+    // Large ones, too, and those behind them.
+    f.end(client.note_bytes(&pattern(100_000))).await.unwrap();
+    f.end(client.note(1)).await.unwrap();
+    assert_eq!(f.end(client.until_notes(502)).await.unwrap()[500..], [100_000, 1]);
+}
+
+pub(crate) async fn two_services_on_one_connection(f: Fixture) {
+    let (_server, client) = f.pair().await;
+    let second: SecondClient = client.service();
+    assert_eq!(f.end(second.twice(21)).await.unwrap(), 42);
+    let seen = f.end(client.seen()).await.unwrap();
+    assert_eq!(f.end(second.connection()).await.unwrap(), seen.connection);
+    // Either outlives the other.
+    drop(client);
+    assert_eq!(f.end(second.twice(4)).await.unwrap(), 8);
+}
+
+pub(crate) async fn nothing_before_the_first_poll(f: Fixture) {
+    let (_server, client) = f.pair().await;
+    let (first, second) = (client.note(1), client.note(2));
+    second.await.unwrap();
+    first.await.unwrap();
+    drop(client.note(3));
+    client.note(4).await.unwrap();
+    assert_eq!(client.until_notes(3).await.unwrap(), [2, 1, 4]);
+}
+
+pub(crate) async fn served_by_another_process(f: Fixture) {
+    let (server, client) = f.pair().await;
+    let seen = f.end(client.seen()).await.unwrap();
+    assert_ne!(server.pid(), std::process::id());
+    assert_eq!(seen.anonymous, !f.transport.vouches());
+    if f.transport.vouches() {
+        assert_eq!(seen.pid, Some(std::process::id()));
+        assert_eq!(client.as_client().peer().pid(), Some(server.pid()));
+    }
+}

@@ -1,0 +1,89 @@
+//! The list of cases. Each is an `async fn` that takes the combination to run in.
+
+use std::future::Future;
+use std::pin::Pin;
+
+use tests::fixture::Fixture;
+
+/// Cases for every combination.
+macro_rules! everywhere {
+    ($callback:ident $arguments:tt) => {
+        $callback! { $arguments
+            nothing_to_say
+            bodies_of_every_size
+            large_bodies
+            borrowed_and_owned_bytes
+            text_of_every_kind
+            optional_arguments
+            tuples_and_records
+            results_as_values
+            sixteen_arguments
+            errors_of_the_service
+            sixty_four_at_once
+            a_thousand_at_once
+            replies_in_any_order
+            one_way_calls_in_order
+            two_services_on_one_connection
+        }
+    };
+}
+
+/// Cases that only a future can show: one that is dropped, say.
+macro_rules! awaiting {
+    ($callback:ident $arguments:tt) => {
+        $callback! { $arguments
+            nothing_before_the_first_poll
+        }
+    };
+}
+
+/// Cases that need a server in a process of its own.
+macro_rules! processes {
+    ($callback:ident $arguments:tt) => {
+        $callback! { $arguments
+            served_by_another_process
+        }
+    };
+}
+
+type Case = fn(Fixture) -> Pin<Box<dyn Future<Output = ()>>>;
+
+macro_rules! entries {
+    ([] $($case:ident)*) => {
+        &[$((stringify!($case), |fixture| Box::pin($case(fixture)))),*]
+    };
+}
+
+/// All cases with their names.
+pub(crate) fn all() -> impl Iterator<Item = (&'static str, Case)> {
+    use crate::bodies::*;
+    use crate::calls::*;
+    let groups: [&'static [(&'static str, Case)]; 3] = [
+        everywhere!(entries []),
+        awaiting!(entries []),
+        processes!(entries []),
+    ];
+    groups.into_iter().flatten().copied()
+}
+
+/// The README names each case, with a word about it, and nothing else.
+#[test]
+fn the_readme_lists_the_cases() {
+    let readme = include_str!("../../README.md");
+    let (_, section) = readme
+        .split_once("## The cases")
+        .expect("the README has the section");
+    let section = section.split("\n## ").next().expect("a split has a first part");
+    let listed = section
+        .lines()
+        .filter_map(|line| line.strip_prefix("- `")?.split_once("`: "));
+    let listed: Vec<_> = listed
+        .inspect(|(name, about)| assert!(!about.is_empty(), "{name}"))
+        .map(|(name, _)| name)
+        .collect();
+    let known: Vec<_> = all().map(|(name, _)| name).collect();
+    assert_eq!(
+        listed, known,
+        "the list in tests/README.md and the one in list.rs differ"
+    );
+}

@@ -1,0 +1,6 @@
+#[ipc_rpc::service]
+pub trait Store {
+    async fn get(&self, key: &str, key: u32);
+}
+
+fn main() {}

@@ -1,0 +1,12 @@
+#[ipc_rpc::service]
+pub trait Store {
+    async fn connect(&self);
+    async fn with_timeout(&self);
+    async fn in_process(&self);
+    async fn from_client(&self);
+    async fn as_client(&self);
+    async fn spawn(&self);
+    async fn clone(&self);
+}
+
+fn main() {}
