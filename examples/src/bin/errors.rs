@@ -50,7 +50,7 @@ mod newer {
 
     /// The newer interface.
     #[ipc_rpc::service]
-    pub trait Fragile {
+    pub(crate) trait Fragile {
         /// A method that the older server does not have.
         async fn repair(&self);
         /// A method whose argument has another type now.
@@ -61,11 +61,11 @@ mod newer {
 
     /// It has one field more than the server's.
     #[derive(Debug, Serialize, Deserialize)]
-    pub struct Settings {
+    pub(crate) struct Settings {
         /// A setting.
-        pub colour: String,
+        pub(crate) colour: String,
         /// A new one.
-        pub size: u32,
+        pub(crate) size: u32,
     }
 }
 
