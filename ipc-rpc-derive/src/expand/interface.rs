@@ -18,7 +18,9 @@ pub(crate) fn rewritten(written: &ItemTrait) -> ItemTrait {
     let mut interface = written.clone();
     interface.attrs = of_rewritten(&written.attrs, false);
     // In a program that only calls, nobody implements the trait, and nothing else names it.
-    interface.attrs.push(parse_quote!(#[allow(dead_code, reason = "a program may only call the service")]));
+    interface
+        .attrs
+        .push(parse_quote!(#[allow(dead_code, reason = "a program may only call the service")]));
     add_bounds(&mut interface);
     for item in &mut interface.items {
         if let TraitItem::Fn(function) = item {
