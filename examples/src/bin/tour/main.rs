@@ -11,7 +11,7 @@
 //!
 //! Every file is read once and sent along with three calls over each transport: `count`, `search` and `tidy`. Then one
 //! table says how many calls there were, how many bytes of text went both ways, how long the calls took (half of them at most p50,
-//! 99 of 100 at most p99; most of it is the work on the text), and the checksum of all results. If the checksums differ, it
+//! 99 of 100 at most p99; the work on the text included), and the checksum of all results. If the checksums differ, it
 //! exits with 1. Files that cannot be read, and those that are not text, are named and left out.
 
 mod files;
