@@ -278,7 +278,11 @@ fn refused(link: &Link, out: &Out) -> Error {
         }
         _ => {
             let error = out.closed_error(link, Outcome::NotSent);
-            let sentence = format!("cannot connect to {:?}: {error}", link.endpoint.to_string());
+            let advice = match error.kind() {
+                ErrorKind::Protocol => "; what answers there is no ipc-rpc server, or one of another age",
+                _ => "",
+            };
+            let sentence = format!("cannot connect to {:?}: {error}{advice}", link.endpoint.to_string());
             Error::new(error.kind(), sentence)
         }
     }

@@ -1,6 +1,6 @@
 //! What has happened: messages, time, the end.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use transports::Header;
 
@@ -49,10 +49,10 @@ impl Connection {
     /// The time that [`Self::poll_timeout`] told has come. Does nothing if it has not.
     pub(crate) fn handle_timeout(&mut self, now: Instant) {
         if self.handshake_deadline.is_some_and(|deadline| deadline <= now) {
-            let sentence = format!(
-                "the handshake took longer than {:?}",
-                self.config.handshake_timeout
-            );
+            // In whole milliseconds: what is left of a caller's 50 ms after connecting is 49.9 and some more.
+            let millis = self.config.handshake_timeout.as_nanos().div_ceil(1_000_000);
+            let allowed = Duration::from_millis(u64::try_from(millis).unwrap_or(u64::MAX));
+            let sentence = format!("the handshake took longer than {allowed:?}");
             self.close(ErrorKind::Deadline, &sentence);
         }
         while let Some(GivenUp { id, one_way, held }) = self.serving.expire(now) {
