@@ -1,1 +1,3 @@
-//! Placeholder of the package; filled before the first release of the workspace.
+//! What the two sides of the examples share: their services.
+
+pub mod hello;

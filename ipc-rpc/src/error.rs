@@ -71,12 +71,18 @@ impl ErrorKind {
 
     /// The kind as it travels in a reply or a close message.
     pub(crate) fn code(self) -> u8 {
-        Self::ALL.iter().position(|kind| *kind == self).map_or(0, |index| index as u8 + 1)
+        Self::ALL
+            .iter()
+            .position(|kind| *kind == self)
+            .map_or(0, |index| index as u8 + 1)
     }
 
     /// The kind that a peer named; a code from a newer peer is `Closed` to us.
     pub(crate) fn from_code(code: u8) -> Self {
-        Self::ALL.get(usize::from(code).wrapping_sub(1)).copied().unwrap_or(Self::Closed)
+        Self::ALL
+            .get(usize::from(code).wrapping_sub(1))
+            .copied()
+            .unwrap_or(Self::Closed)
     }
 }
 
@@ -116,7 +122,13 @@ struct Repr {
 
 impl Error {
     pub(crate) fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self(Box::new(Repr { kind, outcome: Outcome::NotSent, method: None, message: message.into(), source: None }))
+        Self(Box::new(Repr {
+            kind,
+            outcome: Outcome::NotSent,
+            method: None,
+            message: message.into(),
+            source: None,
+        }))
     }
 
     pub(crate) fn with_outcome(mut self, outcome: Outcome) -> Self {
@@ -152,7 +164,10 @@ impl Error {
     pub fn is_retryable(&self) -> bool {
         use ErrorKind as K;
         self.0.outcome != Outcome::Unknown
-            && matches!(self.0.kind, K::NotConnected | K::PeerDied | K::Closed | K::Deadline | K::Busy | K::Resource)
+            && matches!(
+                self.0.kind,
+                K::NotConnected | K::PeerDied | K::Closed | K::Deadline | K::Busy | K::Resource
+            )
     }
 
     /// The method that was called, as `Store.get`, if the failure belongs to a call.
@@ -171,7 +186,10 @@ impl fmt::Display for Error {
 impl fmt::Debug for Error {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut debug = formatter.debug_struct("Error");
-        debug.field("kind", &self.0.kind).field("outcome", &self.0.outcome).field("message", &self.0.message);
+        debug
+            .field("kind", &self.0.kind)
+            .field("outcome", &self.0.outcome)
+            .field("message", &self.0.message);
         if let Some(method) = self.0.method {
             debug.field("method", &method);
         }

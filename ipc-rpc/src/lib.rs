@@ -1,11 +1,94 @@
-//! Remote procedure calls between processes on one machine: a trait is a service.
+//! Remote procedure calls between processes on one machine: annotate a trait, serve it from one process, call it typed
+//! from another, async or blocking.
+//!
+//! ```
+//! #[ipc_rpc::service]
+//! trait Hello {
+//!     /// Greets somebody.
+//!     async fn hello(&self, name: &str) -> String;
+//! }
+//!
+//! struct Polite;
+//!
+//! impl Hello for Polite {
+//!     async fn hello(&self, name: &str) -> String {
+//!         format!("Hello, {name}!")
+//!     }
+//! }
+//!
+//! # fn main() -> Result<(), ipc_rpc::Error> {
+//! // In the server: ipc_rpc::serve("hello", HelloServer::new(Polite)).await?;
+//! // In the client: let client = HelloClient::connect("hello").await?;
+//! let client = HelloClient::in_process(Polite).wait()?;
+//! assert_eq!(client.hello("world").wait()?, "Hello, world!");
+//! # Ok(())
+//! # }
+//! ```
 #![forbid(unsafe_code)]
 
+#[doc(hidden)]
+#[path = "private.rs"]
+pub mod __private;
+mod blocking;
+mod call;
+#[cfg(feature = "tokio")]
+mod catalogue;
+mod client;
 mod codec;
+mod connect;
+#[cfg_attr(
+    not(feature = "tokio"),
+    allow(dead_code, unused_imports, reason = "the core is symmetric, a build without a server is not")
+)]
 mod connection;
+mod context;
+#[cfg(feature = "tokio")]
+mod dispatch;
+#[cfg(feature = "tokio")]
+mod driver;
 mod error;
+#[cfg(feature = "tokio")]
+mod in_process;
+mod limits;
+mod link;
+mod ping;
+#[cfg(feature = "tokio")]
+mod server;
 mod service;
+#[cfg(feature = "tokio")]
+mod serving;
+mod sync;
+mod transmit;
+mod waitlist;
 
+pub use call::Call;
+pub use client::{Client, ServiceClient};
 pub use codec::Codec;
+pub use connect::Connect;
+pub use context::Context;
+#[cfg(feature = "tokio")]
+pub use dispatch::Service;
 pub use error::{CallError, Error, ErrorKind, Outcome};
+pub use ipc_rpc_derive::service;
+pub use limits::Limits;
+pub use ping::Ping;
+#[cfg(feature = "tokio")]
+pub use server::{ConnectRequest, Listening, Reject, Run, Server, ServerHandle, serve};
 pub use service::{MethodInfo, ServiceInfo};
+pub use transports::{Endpoint, Identity, Peer, Scheme};
+
+/// Keeps the server's half of an expansion if this crate can serve: see `__private`.
+#[doc(hidden)]
+#[cfg(feature = "tokio")]
+#[macro_export]
+macro_rules! __with_server {
+    ($($half:tt)*) => { $($half)* };
+}
+
+/// Drops the server's half of an expansion: this crate was built without the `tokio` feature.
+#[doc(hidden)]
+#[cfg(not(feature = "tokio"))]
+#[macro_export]
+macro_rules! __with_server {
+    ($($half:tt)*) => {};
+}

@@ -46,10 +46,14 @@ impl Error {
     /// An error with a sentence of its own.
     #[must_use]
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self(Box::new(Repr { kind, message: message.into(), source: None }))
+        Self(Box::new(Repr {
+            kind,
+            message: message.into(),
+            source: None,
+        }))
     }
 
-    /// The same error with the system's own as its source; its text is added to the sentence.
+    /// The same error with the system's own as its source; its text is added after the sentence.
     #[must_use]
     pub fn with_source(mut self, source: io::Error) -> Self {
         self.0.source = Some(source);
@@ -60,11 +64,14 @@ impl Error {
     #[must_use]
     pub fn system(doing: impl Into<String>, source: io::Error) -> Self {
         let kind = match source.kind() {
+            _ if crate::sys::is_exhaustion(&source) => ErrorKind::Resource,
             io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionAborted => {
                 ErrorKind::PeerDied
             }
             io::ErrorKind::PermissionDenied => ErrorKind::Denied,
             io::ErrorKind::OutOfMemory | io::ErrorKind::QuotaExceeded => ErrorKind::Resource,
+            io::ErrorKind::AddrInUse => ErrorKind::InUse,
+            io::ErrorKind::ConnectionRefused => ErrorKind::NotConnected,
             io::ErrorKind::TimedOut => ErrorKind::Deadline,
             io::ErrorKind::Unsupported => ErrorKind::Unsupported,
             _ => ErrorKind::Io,

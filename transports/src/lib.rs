@@ -5,15 +5,42 @@
 //! Nothing here knows what a message means: calls, services and codecs live in `ipc-rpc`.
 //!
 //! All unsafe code of the project is in this crate, in `sys` (one system call per block).
+//!
+//! ```
+//! use transports::{Accepted, Endpoint, Header, Message, Received, connect, listen};
+//!
+//! let endpoint: Endpoint = "mem:greeting".parse()?;
+//! let mut listener = listen(&endpoint)?;
+//! let mut client = connect(&endpoint, None)?;
+//! client.sender.try_send(&Header { id: 7, ..Header::default() }, &mut b"hello".to_vec())?;
+//! client.sender.flush()?;
+//!
+//! listener.park(None)?;
+//! let Accepted::Port(mut server) = listener.try_accept()? else { unreachable!("the client is connected") };
+//! let mut message = Message::default();
+//! server.receiver.park(false, None)?;
+//! assert_eq!(server.receiver.try_recv(&mut message)?, Received::Message);
+//! assert_eq!((message.header.id, &message.body[..]), (7, &b"hello"[..]));
+//! # Ok::<(), transports::Error>(())
+//! ```
 
+mod connecting;
 mod endpoint;
 mod error;
+mod interrupt;
+pub mod memory;
 mod message;
 mod peer;
 mod port;
+#[cfg(feature = "tokio")]
+pub mod reactor;
+mod socket;
+mod sys;
 
+pub use connecting::{connect, listen};
 pub use endpoint::{Endpoint, Scheme};
 pub use error::{Error, ErrorKind};
+pub use interrupt::Interrupt;
 pub use message::{Header, Message};
 pub use peer::{Identity, Peer};
-pub use port::{Flushed, Port, Received, Receiver, Sender, Sent};
+pub use port::{Accepted, Flushed, Listener, Port, Received, Receiver, Sender, Sent};

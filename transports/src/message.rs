@@ -1,5 +1,7 @@
 //! What travels: a fixed header and a body.
 
+use crate::{Error, ErrorKind};
+
 /// The fixed part of every message, 32 bytes on the wire, little-endian.
 ///
 /// The transport reads `length` and the attachment counts; the other fields belong to the floor above
@@ -67,6 +69,49 @@ impl Header {
             ordinal: word(16),
             extra: word(24),
         }
+    }
+
+    /// The header of a message that is about to be sent: judged, and with its length.
+    pub(crate) fn outgoing(&self, body: usize, limit: usize) -> Result<Self, Error> {
+        if self.sections != 0 || self.handles != 0 {
+            return Err(Error::new(
+                ErrorKind::Unsupported,
+                "this transport carries no sections and no handles",
+            ));
+        }
+        match u32::try_from(body) {
+            Ok(length) if body <= limit => Ok(Self { length, ..*self }),
+            _ => Err(Error::new(
+                ErrorKind::TooLarge,
+                format!(
+                    "a message of {body} bytes is above the limit of {limit} bytes; raise Endpoint::max_message"
+                ),
+            )),
+        }
+    }
+
+    /// Judges the header of a message that is about to be received.
+    pub(crate) fn check_incoming(&self, limit: usize) -> Result<(), Error> {
+        if self.sections != 0 || self.handles != 0 {
+            let message =
+                "the other side announced sections or handles, which this connection does not carry";
+            return Err(Error::new(ErrorKind::Protocol, message));
+        }
+        let length = self.length as usize;
+        if length > limit {
+            Err(Self::too_long(length, limit))
+        } else {
+            Ok(())
+        }
+    }
+
+    /// The error for an incoming message above the limit.
+    pub(crate) fn too_long(length: usize, limit: usize) -> Error {
+        let message = format!(
+            "the other side sent a message of {length} bytes, the limit is {limit} bytes; \
+             raise Endpoint::max_message on this side if it is meant"
+        );
+        Error::new(ErrorKind::TooLarge, message)
     }
 }
 

@@ -5,6 +5,7 @@
 //! everything but how they wait: a blocking driver [`Receiver::park`]s, an async one registers the port's
 //! event with its reactor.
 
+use std::fmt;
 use std::time::Instant;
 
 use crate::{Endpoint, Error, Header, Interrupt, Message, Peer};
@@ -21,12 +22,38 @@ pub struct Port {
     pub endpoint: Endpoint,
 }
 
+impl fmt::Debug for Port {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            sender: _,
+            receiver: _,
+            peer,
+            endpoint,
+        } = self;
+        formatter
+            .debug_struct("Port")
+            .field("endpoint", endpoint)
+            .field("peer", peer)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What a [`Listener::try_accept`] found.
+#[derive(Debug)]
+pub enum Accepted {
+    /// A client connected.
+    Port(Port),
+    /// Nobody waits.
+    Empty,
+}
+
 /// What became of a message given to [`Sender::try_send`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sent {
     /// The port has it, whole. [`Sender::flush`] moves it on.
     Accepted,
-    /// Too much is queued already; nothing was taken. Try again after a [`Sender::flush`] that makes room.
+    /// Too much is queued already; nothing was taken. [`Sender::flush`], and try again once it says
+    /// [`Flushed::Done`]. A message is never refused for its size alone: with nothing queued, one always goes.
     Full,
 }
 
@@ -46,7 +73,7 @@ pub enum Received {
     Message,
     /// No whole message is there.
     Empty,
-    /// The other side closed the channel, between two messages.
+    /// The other side closed the channel, between two messages, and all that it sent was received.
     Closed,
 }
 
@@ -59,8 +86,9 @@ pub trait Sender: Send {
     /// Small messages stay queued until [`Sender::flush`], so that several leave in one system call.
     ///
     /// # Errors
-    /// `TooLarge` if the body is above the endpoint's limit (nothing was taken, the port stays usable);
-    /// anything else means that the connection is broken.
+    /// `TooLarge` if the body is above the endpoint's limit, `Unsupported` if the header counts sections or handles
+    /// that the transport cannot carry (nothing was taken, the port stays usable); anything else means that the
+    /// connection is broken. What the other side sent before can still be received then.
     fn try_send(&mut self, header: &Header, body: &mut Vec<u8>) -> Result<Sent, Error>;
 
     /// Moves what is queued on to the other side, as much as goes without blocking.
@@ -75,19 +103,25 @@ pub trait Sender: Send {
 
 /// The half of a port that receives, and that waits.
 pub trait Receiver: Send {
-    /// Receives one whole message into `message`, whose body buffer is reused, without blocking.
+    /// Receives one whole message into `message`, whose body buffer is reused, without blocking. Unless it returns
+    /// [`Received::Message`], the content of `message` is unspecified.
     ///
     /// # Errors
     /// `TooLarge` for a declared length above the limit, `Protocol` for a header that no honest peer sends, `PeerDied`
-    /// for an end of stream within a message. Each of them means that the connection is broken.
+    /// for an end of stream within a message, or one that shows that the other side never read all that we sent.
+    /// `Resource` if there is no memory for the body. Each of them means that the connection is broken.
     fn try_recv(&mut self, message: &mut Message) -> Result<Received, Error>;
 
     /// Whether a message, or the news of the end, is certainly there, told without a system call.
     fn ready(&self) -> bool;
 
     /// Whether the last [`Receiver::try_recv`] saw the channel's end of data, so that a new event will announce
-    /// more. False only costs one more look.
+    /// more. False only costs one more look. After [`Received::Empty`], false means that this receiver had its share
+    /// of a very large message and gives way to others: look again soon, or park, which returns at once.
     fn drained(&self) -> bool;
+
+    /// Whether a part of a message has arrived and the rest has not.
+    fn in_progress(&self) -> bool;
 
     /// Whether polling for a short time makes sense: the peer is awake, on another processor. Sockets say no.
     fn may_spin(&self) -> bool {
@@ -112,7 +146,41 @@ pub trait Receiver: Send {
     /// A handle with which any thread ends a [`Receiver::park`], the present one or else the next.
     fn interrupt(&self) -> Interrupt;
 
-    /// What an async driver waits on.
+    /// What an async driver waits on, registered with the Tokio runtime that is current. One at a time: drop it
+    /// before another is made in the same runtime.
+    ///
+    /// # Errors
+    /// `Unsupported` outside of a Tokio runtime with I/O enabled; `Resource` if the system is short of descriptors.
+    #[cfg(feature = "tokio")]
+    fn source(&self) -> Result<crate::reactor::Source, Error>;
+}
+
+/// Where clients connect. Dropping it frees the name; connections that were accepted live on.
+pub trait Listener: Send {
+    /// Accepts one connection without blocking.
+    ///
+    /// # Errors
+    /// `Resource` if this process or machine is short of descriptors or memory: pause before the next try, the
+    /// listener stays usable. A client that gave up while it waited is skipped without an error.
+    fn try_accept(&mut self) -> Result<Accepted, Error>;
+
+    /// Where it listens, with the port number that the system chose.
+    fn endpoint(&self) -> &Endpoint;
+
+    /// Blocks the calling thread until a client may be waiting, or [`Interrupt::raise`] was called, or the deadline
+    /// has passed. May also return for no reason.
+    ///
+    /// # Errors
+    /// The system refused to wait.
+    fn park(&mut self, deadline: Option<Instant>) -> Result<(), Error>;
+
+    /// A handle with which any thread ends a [`Listener::park`], the present one or else the next.
+    fn interrupt(&self) -> Interrupt;
+
+    /// What an async driver waits on before it accepts; see [`Receiver::source`].
+    ///
+    /// # Errors
+    /// As [`Receiver::source`].
     #[cfg(feature = "tokio")]
     fn source(&self) -> Result<crate::reactor::Source, Error>;
 }

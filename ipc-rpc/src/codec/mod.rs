@@ -1,0 +1,225 @@
+//! How values become bytes and bytes become values: the codecs, behind one seam.
+//!
+//! | codec | body | for |
+//! |---|---|---|
+//! | [`Codec::Bincode`] | fixed-width little-endian integers, no names, no padding | the default: small and fast |
+//! | [`Codec::Json`] | JSON text | people and scripts, who can call a service with no schema |
+//!
+//! On the way out every value passes [`faithful`], which refuses what the format would change without a word; on the
+//! way in every message passes [`guard`], which holds the sender to a [`Budget`]. Both are generic over the format,
+//! so the files of the formats contain nothing but the format. [`shape`] and [`arguments`] put the types of a signature through
+//! serde. What neither codec can carry is listed where users read it, at [`Codec`].
+
+pub(crate) mod arguments;
+mod bincode;
+mod budget;
+mod error;
+mod faithful;
+mod guard;
+mod json;
+mod path;
+pub(crate) mod shape;
+mod sink;
+
+use std::cell::Cell;
+use std::fmt;
+use std::marker::PhantomData;
+use std::str::FromStr;
+
+use serde::Serialize;
+use serde::de::{Deserialize, DeserializeSeed};
+
+pub use budget::Budget;
+pub use error::{CodecError, CodecErrorKind};
+
+use crate::{Error, ErrorKind};
+use faithful::Faithful;
+use guard::{Ledger, Root};
+use path::Path;
+use sink::Sink;
+
+/// How the bodies of a connection's messages are written. The client names one in its handshake.
+///
+/// # What a codec cannot carry
+///
+/// Each of these is an error that says so, on the side named, and never a changed value.
+///
+/// | type | bincode | JSON |
+/// |---|---|---|
+/// | `#[serde(untagged)]`, `#[serde(tag = "..")]`, `serde_json::Value` | decoding: the bytes do not say what follows | carried |
+/// | `#[serde(flatten)]`, maps and sequences of unknown length | encoding: the length comes first | carried |
+/// | `#[serde(skip_serializing_if)]` where it skips a field | encoding: the fields have no names | carried |
+/// | `serde::de::IgnoredAny` | decoding | carried |
+/// | `#[serde(alias, default)]` for absent fields | decoding: every field is there, in order | carried |
+/// | NaN and infinities | carried, every bit of them | encoding: JSON has no such number |
+/// | `Some(None)`, `Some(())` | carried | encoding: both would be read back as `None` |
+/// | maps whose keys are neither strings, chars, bools, numbers nor unit variants | carried | encoding: keys are strings |
+/// | `&str` *fields* of your structs, where the text has escapes | borrowed | decoding: there is nothing to borrow; use `Cow` with `#[serde(borrow)]` |
+/// | `&[u8]` *fields* of your structs | borrowed | decoding; use `Cow` or `Vec<u8>` with `serde_bytes` |
+/// | a `Path` that is not UTF-8, a `SystemTime` before 1970 | encoding | encoding |
+///
+/// `&str` and `&[u8]` as *arguments* have no such exception.
+///
+/// # Byte strings
+///
+/// serde sees a `Vec<u8>` as a sequence of numbers and takes one step per byte. Where a byte string is an argument or a
+/// result, or inside an `Option`, a `Result` or a tuple there, it moves with one copy and nothing is
+/// asked of you. Inside your own structs serde decides, and `serde_bytes` is the way:
+///
+/// ```
+/// #[derive(serde::Serialize, serde::Deserialize)]
+/// struct Block {
+///     number: u64,
+///     #[serde(with = "serde_bytes")]
+///     content: Vec<u8>,
+/// }
+/// # let _ = |block: Block| (block.number, block.content);
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Codec {
+    /// The `bincode` 2 format with fixed-width little-endian integers: the fastest, and the default.
+    #[default]
+    Bincode,
+    /// JSON text, for callers that are not written in Rust or have no schema.
+    Json,
+}
+
+impl Codec {
+    /// Every codec of this build.
+    pub(crate) const ALL: [Self; 2] = [Self::Bincode, Self::Json];
+
+    /// The codec's number in the handshake. Never 0, so that a field that nobody filled is no codec.
+    #[must_use]
+    pub(crate) const fn id(self) -> u8 {
+        match self {
+            Self::Bincode => 1,
+            Self::Json => 2,
+        }
+    }
+
+    /// The codec that a handshake names, if this build knows it.
+    #[cfg_attr(not(test), expect(dead_code, reason = "the handshake will name it"))]
+    #[must_use]
+    pub(crate) fn from_id(id: u8) -> Option<Self> {
+        Self::ALL.into_iter().find(|codec| codec.id() == id)
+    }
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Bincode => "bincode",
+            Self::Json => "json",
+        }
+    }
+
+    /// Appends `value` to `out`. Allocates nothing that `out` has room for.
+    ///
+    /// # Errors
+    /// `TooLarge` if the value takes more than `limit` bytes: no more than that is ever written, the rest is only
+    /// counted, and counting stops at 16 times the limit. `Encode` if the value or one inside it refuses, or if this
+    /// codec would not give it back as it was. `out` is then as it was before.
+    pub(crate) fn encode<T: Serialize + ?Sized>(
+        self,
+        value: &T,
+        out: &mut Vec<u8>,
+        limit: usize,
+    ) -> Result<(), CodecError> {
+        let start = out.len();
+        let path = Cell::new(Path::default());
+        let mut sink = Sink::new(out, limit);
+        let value = Faithful::new(value, &path);
+        let result = match self {
+            Self::Bincode => bincode::encode(&value, &mut sink),
+            Self::Json => json::encode(&value, &mut sink),
+        };
+        let error = match (sink.overflow(), result) {
+            (None, Ok(())) => return Ok(()),
+            (Some(needed), _) => CodecError::too_large(needed, limit),
+            (None, Err(rule)) => CodecError::encode(&path.take(), &rule),
+        };
+        out.truncate(start);
+        Err(error)
+    }
+
+    /// Reads one value, which may borrow from `bytes`, and expects that nothing follows it.
+    ///
+    /// # Errors
+    /// `Decode`, if `bytes` are not exactly one such value, or if it is above the `budget`.
+    pub(crate) fn decode<'de, T: Deserialize<'de>>(
+        self,
+        bytes: &'de [u8],
+        budget: &Budget,
+    ) -> Result<T, CodecError> {
+        self.decode_seed(bytes, PhantomData::<T>, budget)
+    }
+
+    /// [`Codec::decode`] for a seed: a value that knows how to read another.
+    pub(crate) fn decode_seed<'de, S: DeserializeSeed<'de>>(
+        self,
+        bytes: &'de [u8],
+        seed: S,
+        budget: &Budget,
+    ) -> Result<S::Value, CodecError> {
+        let mut ledger = Ledger::new(budget, bytes.len());
+        let root = Root::new(seed, &mut ledger);
+        let result = match self {
+            Self::Bincode => bincode::decode(bytes, root),
+            Self::Json => json::decode(bytes, root),
+        };
+        ledger.close(result)
+    }
+}
+
+impl fmt::Display for Codec {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.pad(self.name())
+    }
+}
+
+impl FromStr for Codec {
+    type Err = Error;
+
+    /// Reads a name as [`Display`](fmt::Display) writes it.
+    ///
+    /// # Errors
+    /// `Unsupported` if this build has no codec of that name.
+    fn from_str(name: &str) -> Result<Self, Error> {
+        Self::ALL
+            .into_iter()
+            .find(|codec| codec.name() == name)
+            .ok_or_else(|| {
+                let name = error::brief(name);
+                Error::new(
+                    ErrorKind::Unsupported,
+                    format!("there is no codec {name:?}; use \"bincode\" or \"json\""),
+                )
+            })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_codec_has_a_number_and_a_name_of_its_own() {
+        for codec in Codec::ALL {
+            assert_ne!(codec.id(), 0);
+            assert_eq!(Codec::from_id(codec.id()), Some(codec));
+            assert_eq!(codec.to_string().parse::<Codec>().unwrap(), codec);
+        }
+        assert_eq!(Codec::from_id(0), None);
+        assert_eq!(Codec::from_id(3), None);
+        assert_eq!(Codec::default(), Codec::Bincode);
+    }
+
+    #[test]
+    fn an_unknown_codec_is_named_in_the_error() {
+        let error = "xml".parse::<Codec>().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unsupported);
+        assert_eq!(
+            error.to_string(),
+            "there is no codec \"xml\"; use \"bincode\" or \"json\""
+        );
+    }
+}

@@ -1,0 +1,308 @@
+//! Connecting: finding the server, the handshake, and what may be asked of both.
+
+#[cfg(feature = "tokio")]
+use std::future::Future;
+use std::marker::PhantomData;
+#[cfg(feature = "tokio")]
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task;
+#[cfg(feature = "tokio")]
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+use transports::Endpoint;
+#[cfg(feature = "tokio")]
+use transports::Port;
+
+use crate::blocking::{self, Look};
+use crate::connection::{CONNECTING_HANDSHAKE, ClosedBy, Config, Role, State};
+use crate::link::{Link, Out};
+use crate::{Client, Codec, Error, ErrorKind, Limits, Outcome, ServiceClient};
+
+/// The first pause between two attempts of [`Connect::retry`]; it doubles up to [`LAST_PAUSE`].
+const FIRST_PAUSE: Duration = Duration::from_millis(1);
+const LAST_PAUSE: Duration = Duration::from_millis(50);
+
+/// A connection to a server in the making. End it with `.await` (in a Tokio runtime) or [`Connect::wait`].
+///
+/// Nothing happens before the first poll or `wait`. Dropping it abandons the attempt.
+#[must_use = "a connection is not made until it is awaited or waited for"]
+pub struct Connect<C> {
+    plan: Option<Plan>,
+    #[cfg(feature = "tokio")]
+    running: Option<Pin<Box<dyn Future<Output = Result<Client, Error>> + Send>>>,
+    client: PhantomData<fn() -> C>,
+}
+
+/// What is to be done, and how.
+struct Plan {
+    target: Target,
+    codec: Codec,
+    greeting: Vec<u8>,
+    timeout: Duration,
+    retry: Duration,
+    limits: Limits,
+}
+
+enum Target {
+    Endpoint(Result<Endpoint, Error>),
+    /// A server in this process, started when the connection is made.
+    #[cfg(feature = "tokio")]
+    InProcess(Option<Box<dyn FnOnce() -> Result<Port, Error> + Send>>),
+}
+
+impl<C: ServiceClient> Connect<C> {
+    /// Plans a connection to `endpoint`: a name as `"store"`, or `scheme:name`.
+    pub fn new<E>(endpoint: E) -> Self
+    where
+        E: TryInto<Endpoint>,
+        E::Error: Into<Error>,
+    {
+        Self::to(Target::Endpoint(endpoint.try_into().map_err(Into::into)))
+    }
+
+    #[cfg(feature = "tokio")]
+    pub(crate) fn in_process(start: impl FnOnce() -> Result<Port, Error> + Send + 'static) -> Self {
+        Self::to(Target::InProcess(Some(Box::new(start))))
+    }
+
+    fn to(target: Target) -> Self {
+        let plan = Plan {
+            target,
+            codec: C::INFO.codec,
+            greeting: Vec::new(),
+            timeout: CONNECTING_HANDSHAKE,
+            retry: Duration::ZERO,
+            limits: Limits::default(),
+        };
+        Self {
+            plan: Some(plan),
+            #[cfg(feature = "tokio")]
+            running: None,
+            client: PhantomData,
+        }
+    }
+
+    /// Goes on trying for this long while nobody listens: for a server that is still starting. Not at all by default.
+    pub fn retry(self, retry: Duration) -> Self {
+        self.with(|plan| plan.retry = retry)
+    }
+
+    /// How long one attempt may take, the handshake included. 5 s by default.
+    pub fn timeout(self, timeout: Duration) -> Self {
+        self.with(|plan| plan.timeout = timeout)
+    }
+
+    /// The codec to ask for; by default the one that the service names. A server that lacks it refuses.
+    pub fn codec(self, codec: Codec) -> Self {
+        self.with(|plan| plan.codec = codec)
+    }
+
+    /// Bytes for the server's `on_connect` to see before it lets us in, a token for example. At most 4 KiB.
+    pub fn greeting(self, greeting: impl Into<Vec<u8>>) -> Self {
+        let greeting = greeting.into();
+        self.with(|plan| plan.greeting = greeting)
+    }
+
+    /// Limits of this side of the connection.
+    pub fn limits(self, limits: Limits) -> Self {
+        self.with(|plan| plan.limits = limits)
+    }
+
+    fn with(mut self, change: impl FnOnce(&mut Plan)) -> Self {
+        if let Some(plan) = &mut self.plan {
+            change(plan);
+        }
+        self
+    }
+
+    /// Connects and blocks the thread until that is done. No runtime is needed.
+    ///
+    /// # Errors
+    /// `NotConnected` if nobody listens, `Denied` or `Rejected` if the server refuses, `Incompatible` if the two speak no common protocol or
+    /// codec, `Deadline` if it takes too long; `Unsupported` on a thread that a Tokio runtime needs for other tasks.
+    pub fn wait(mut self) -> Result<C, Error> {
+        blocking::may_block("Connect::wait()")?;
+        let mut plan = self.plan.take().ok_or_else(taken)?;
+        let mut attempts = Attempts::new(plan.retry);
+        let link = loop {
+            match plan.link() {
+                Ok(link) => break link,
+                Err(error) => std::thread::sleep(attempts.pause_after(error)?),
+            }
+        };
+        let opened = blocking::block_until(&link, |out, waker| match opened(&link, out, waker) {
+            Some(opened) => Look::Done(opened),
+            None => Look::NotYet(None),
+        });
+        opened?;
+        Ok(C::from_client(Client::new(link, C::INFO)))
+    }
+}
+
+#[cfg(feature = "tokio")]
+impl<C: ServiceClient> Future for Connect<C> {
+    type Output = Result<C, Error>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<Self::Output> {
+        let this = &mut *self;
+        if let Some(plan) = this.plan.take() {
+            this.running = Some(Box::pin(plan.run(C::INFO)));
+        }
+        match &mut this.running {
+            Some(running) => running.as_mut().poll(cx).map_ok(C::from_client),
+            None => Poll::Ready(Err(taken())),
+        }
+    }
+}
+
+#[cfg(feature = "tokio")]
+impl Plan {
+    async fn run(mut self, info: &'static crate::ServiceInfo) -> Result<Client, Error> {
+        crate::driver::runtime("Connect")?;
+        let mut attempts = Attempts::new(self.retry);
+        let link = loop {
+            // Looking a name up and connecting may block for a moment, and a full backlog for longer.
+            let attempt = tokio::task::spawn_blocking(move || {
+                let link = self.link();
+                (self, link)
+            });
+            let (plan, link) = attempt.await.map_err(|error| {
+                Error::new(
+                    ErrorKind::Cancelled,
+                    "connecting was cancelled: the runtime is shutting down",
+                )
+                .with_source(error)
+            })?;
+            self = plan;
+            match link {
+                Ok(link) => break link,
+                Err(error) => tokio::time::sleep(attempts.pause_after(error)?).await,
+            }
+        };
+        // Until the client exists, nobody else would close the connection if this future is dropped.
+        let guard = CloseOnDrop(Some(link.clone()));
+        std::future::poll_fn(|cx| {
+            let mut out = link.out();
+            if let Err(error) = crate::driver::ensure(&link, &mut out) {
+                return Poll::Ready(Err(error));
+            }
+            match opened(&link, &mut out, cx.waker()) {
+                Some(opened) => Poll::Ready(opened),
+                None => Poll::Pending,
+            }
+        })
+        .await?;
+        guard.disarm();
+        Ok(Client::new(link, info))
+    }
+}
+
+impl Plan {
+    /// One attempt: a connection over the planned port, with its handshake still ahead.
+    fn link(&mut self) -> Result<Arc<Link>, Error> {
+        let started = Instant::now();
+        let deadline = started.checked_add(self.timeout);
+        let port = match &mut self.target {
+            Target::Endpoint(Ok(endpoint)) => transports::connect(endpoint, deadline)?,
+            Target::Endpoint(failed) => {
+                return Err(std::mem::replace(failed, Err(taken()))
+                    .err()
+                    .unwrap_or_else(taken));
+            }
+            #[cfg(feature = "tokio")]
+            Target::InProcess(start) => start.take().ok_or_else(taken)?()?,
+        };
+        let config = Config {
+            role: Role::Connecting {
+                blob: self.greeting.clone(),
+            },
+            codecs: vec![self.codec.id()],
+            limits: self.limits.core(port.endpoint.message_limit()),
+            services: Arc::new([]),
+            handshake_timeout: self.timeout.saturating_sub(started.elapsed()),
+        };
+        Link::new(port, config, self.limits.clone())
+    }
+}
+
+/// The attempts of [`Connect::retry`].
+struct Attempts {
+    give_up: Option<Instant>,
+    pause: Duration,
+}
+
+impl Attempts {
+    fn new(retry: Duration) -> Self {
+        Self {
+            give_up: Instant::now().checked_add(retry),
+            pause: FIRST_PAUSE,
+        }
+    }
+
+    /// How long to wait before the next attempt, or the error if there should be none.
+    fn pause_after(&mut self, error: Error) -> Result<Duration, Error> {
+        let pause = self.pause;
+        let in_time = self
+            .give_up
+            .is_none_or(|give_up| Instant::now() + pause <= give_up);
+        if error.kind() != ErrorKind::NotConnected || !in_time {
+            return Err(error);
+        }
+        self.pause = (pause * 2).min(LAST_PAUSE);
+        Ok(pause)
+    }
+}
+
+/// How the handshake ended, once it has.
+fn opened(link: &Link, out: &mut Out, waker: &task::Waker) -> Option<Result<(), Error>> {
+    match out.core.state() {
+        State::Open | State::Draining => Some(Ok(())),
+        State::Closed => Some(Err(refused(link, out))),
+        State::Handshaking | State::AwaitingDecision => {
+            if !out.opening.iter().any(|known| known.will_wake(waker)) {
+                out.opening.push(waker.clone());
+            }
+            None
+        }
+    }
+}
+
+/// Why there is no connection.
+fn refused(link: &Link, out: &Out) -> Error {
+    match out.core.close_reason() {
+        Some(reason) if reason.by == ClosedBy::Peer => {
+            let sentence = format!("{:?} refused us: {}", link.endpoint.to_string(), reason.sentence);
+            Error::new(reason.kind, sentence).with_outcome(Outcome::NotSent)
+        }
+        _ => {
+            let error = out.closed_error(link, Outcome::NotSent);
+            let sentence = format!("cannot connect to {:?}: {error}", link.endpoint.to_string());
+            Error::new(error.kind(), sentence)
+        }
+    }
+}
+
+fn taken() -> Error {
+    Error::new(ErrorKind::Closed, "this Connect has already given its result")
+}
+
+#[cfg(feature = "tokio")]
+struct CloseOnDrop(Option<Arc<Link>>);
+
+#[cfg(feature = "tokio")]
+impl CloseOnDrop {
+    fn disarm(mut self) {
+        self.0 = None;
+    }
+}
+
+#[cfg(feature = "tokio")]
+impl Drop for CloseOnDrop {
+    fn drop(&mut self) {
+        if let Some(link) = &self.0 {
+            link.close(ErrorKind::Closed, "the client gave up connecting");
+        }
+    }
+}

@@ -1,0 +1,389 @@
+//! Waiting in Tokio: one task a connection moves its messages, keeps its time and runs its handlers.
+//!
+//! A client's calls put their requests on the wire themselves and are woken by this task with their replies. A
+//! server's handlers get their first poll right in it, where the message was received: see [`crate::serving`].
+
+use std::future::Future;
+use std::ops::ControlFlow;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+use tokio::runtime::{Handle, Id};
+use tokio::time::Sleep;
+use transports::Flushed;
+use transports::reactor::Source;
+
+use crate::blocking::{NO_SERVER, refuse};
+use crate::connection::{ClosedBy, State};
+use crate::link::{Arrived, Link, Out, wake_all};
+use crate::serving::{Call, Serving};
+use crate::{Error, ErrorKind};
+
+/// Looks and messages, one after the other, before other tasks of the thread get their turn.
+const BATCH: usize = 128;
+
+/// Time after which they get it anyway: handlers may be slow.
+const SLICE: Duration = Duration::from_micros(500);
+
+/// How long a connection keeps large buffers with nothing to do, and what it keeps then.
+const IDLE: Duration = Duration::from_secs(1);
+const IDLE_CAPACITY: usize = 64 << 10;
+
+/// The drivers of a connection: one in each runtime in which it is awaited, which is hardly ever more than one. Each
+/// of them can do everything, so that a call does not depend on a runtime that nobody polls.
+#[derive(Default)]
+pub(crate) struct Drivers {
+    seats: Vec<Seat>,
+    /// A driver found somebody else reading; that one wakes the drivers when it leaves.
+    missed: bool,
+    /// They have been woken to flush and have not run yet.
+    flush_requested: bool,
+}
+
+struct Seat {
+    runtime: Id,
+    waker: Option<Waker>,
+}
+
+impl Drivers {
+    /// Wakes them all to flush, if they have not been woken for it already.
+    pub(crate) fn request_flush(&mut self) {
+        if !std::mem::replace(&mut self.flush_requested, true) {
+            self.wake();
+        }
+    }
+
+    /// Wakes them all.
+    pub(crate) fn wake(&self) {
+        for waker in self.seats.iter().filter_map(|seat| seat.waker.as_ref()) {
+            waker.wake_by_ref();
+        }
+    }
+
+    /// Wakes those that looked while somebody else was reading.
+    pub(crate) fn wake_missed(&mut self) {
+        if std::mem::take(&mut self.missed) {
+            self.wake();
+        }
+    }
+
+    fn seat(&mut self, runtime: Id) -> Option<&mut Seat> {
+        self.seats.iter_mut().find(|seat| seat.runtime == runtime)
+    }
+}
+
+/// The current runtime, or an error that says what needs it.
+pub(crate) fn runtime(what: &str) -> Result<Handle, Error> {
+    Handle::try_current().map_err(|_| {
+        let sentence = format!("{what} was awaited outside of a Tokio runtime; use .wait() there");
+        Error::new(ErrorKind::Unsupported, sentence)
+    })
+}
+
+/// Sees to it that a driver for `link` runs in the current runtime.
+pub(crate) fn ensure(link: &Arc<Link>, out: &mut Out) -> Result<(), Error> {
+    let runtime = runtime("A call")?;
+    if out.drivers.seat(runtime.id()).is_none() && out.core.state() != State::Closed {
+        runtime.spawn(Driver::new(link.clone(), out, &runtime, None).run());
+    }
+    Ok(())
+}
+
+/// Drives one connection. See the module's documentation.
+pub(crate) struct Driver {
+    link: Arc<Link>,
+    runtime: Id,
+    source: Option<Source>,
+    timer: Option<Pin<Box<Sleep>>>,
+    /// When the timer rings.
+    armed: Option<Instant>,
+    /// When the connection last had something to do, if it holds large buffers.
+    busy: Option<Instant>,
+    /// Somebody else was reading at the last look, so that there may be more than the reactor tells.
+    missed: bool,
+    /// Until when the rest of a message must have arrived.
+    late: Option<Instant>,
+    /// Nothing more will come.
+    ended: bool,
+    /// Until when a closed connection reads on, so that its peer gets to read why it was closed.
+    linger: Option<Instant>,
+    serving: Option<Serving>,
+}
+
+impl Driver {
+    fn new(link: Arc<Link>, out: &mut Out, runtime: &Handle, serving: Option<Serving>) -> Self {
+        out.drivers.seats.push(Seat {
+            runtime: runtime.id(),
+            waker: None,
+        });
+        let runtime = runtime.id();
+        Self {
+            link,
+            runtime,
+            source: None,
+            timer: None,
+            armed: None,
+            busy: None,
+            missed: false,
+            late: None,
+            ended: false,
+            linger: None,
+            serving,
+        }
+    }
+
+    /// Drives a connection whose other side calls us, or, with nothing to serve, one that was refused and lives until
+    /// its peer has taken note.
+    pub(crate) fn spawn(runtime: &Handle, link: Arc<Link>, serving: Option<Serving>) {
+        let driver = Self::new(link.clone(), &mut link.out(), runtime, serving);
+        runtime.spawn(driver.run());
+    }
+
+    async fn run(self) {
+        // The driver keeps its own measure of fairness; Tokio's would make handlers that it polls look pending.
+        tokio::task::unconstrained(self).await;
+    }
+
+    /// Receives what is there. True: nothing more, until the reactor says so.
+    fn receive(&mut self, budget: &mut Budget) -> bool {
+        let Self { link, serving, .. } = self;
+        let Some(mut inbox) = link.try_inbox() else {
+            // Somebody else reads, and wakes this driver on leaving; unless that was between the try and this note.
+            link.out().drivers.missed = true;
+            self.missed = link.try_inbox().is_none();
+            return self.missed;
+        };
+        let drained = inbox.receive(link, |arrived, body| {
+            match (arrived, serving.as_mut()) {
+                (Arrived::Nothing, _) => {}
+                (
+                    Arrived::Request {
+                        id,
+                        ordinal,
+                        deadline,
+                        one_way,
+                    },
+                    Some(serving),
+                ) => {
+                    serving.begin(
+                        link,
+                        Call {
+                            id,
+                            ordinal,
+                            deadline,
+                            one_way,
+                        },
+                        body,
+                    );
+                }
+                (Arrived::Connect { blob }, Some(serving)) => serving.decide(link, &blob),
+                (Arrived::Request { id, .. }, None) => refuse(link, id),
+                (Arrived::Connect { .. }, None) => link.close(ErrorKind::Protocol, NO_SERVER),
+            }
+            let congested = serving.is_some() && link.out().congested(&link.limits);
+            if congested || !budget.spend() {
+                ControlFlow::Break(())
+            } else {
+                ControlFlow::Continue(())
+            }
+        });
+        budget.spend();
+        self.late = inbox.late(link);
+        self.ended = inbox.ended;
+        drop(inbox);
+        link.out().drivers.wake_missed();
+        drained
+    }
+
+    /// Takes part in everything but receiving. Breaks when the connection has ended.
+    fn turn(&mut self, cx: &mut Context<'_>) -> ControlFlow<()> {
+        let (blocked, deadline, closed_by) = {
+            let mut out = self.link.out();
+            out.drivers.flush_requested = false;
+            match out.drivers.seat(self.runtime).map(|seat| &mut seat.waker) {
+                Some(Some(waker)) => waker.clone_from(cx.waker()),
+                Some(none) => *none = Some(cx.waker().clone()),
+                None => return ControlFlow::Break(()),
+            }
+            let blocked = out.transmit() == Flushed::Blocked;
+            let room = out.next_with_room(&self.link);
+            let woken = out.settle();
+            let closed_by = out.core.close_reason().map(|reason| reason.by);
+            let state = (blocked, out.core.poll_timeout(), closed_by);
+            drop(out);
+            wake_all(room.into_iter().chain(woken));
+            state
+        };
+        match closed_by {
+            // A socket that is closed with something unread may take back what it sent last.
+            Some(ClosedBy::Us) if !self.link.is_connecting() && !self.ended => {
+                let limit = self.link.limits.handshake;
+                let linger = *self.linger.get_or_insert_with(|| Instant::now() + limit);
+                if Instant::now() >= linger {
+                    return ControlFlow::Break(());
+                }
+            }
+            Some(_) if !blocked => return ControlFlow::Break(()),
+            _ => {}
+        }
+        self.arm(deadline, cx)
+    }
+
+    /// Sees to it that this task is woken at the next deadline; what is due now is done now.
+    fn arm(&mut self, deadline: Option<Instant>, cx: &mut Context<'_>) -> ControlFlow<()> {
+        let idle = self.busy.map(|busy| busy + IDLE);
+        let Some(next) = [deadline, idle, self.late, self.linger]
+            .into_iter()
+            .flatten()
+            .min()
+        else {
+            self.armed = None;
+            return ControlFlow::Continue(());
+        };
+        let timer = self
+            .timer
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(next.into())));
+        // A timer that rings too early costs one look; moving it for each call would cost more.
+        if self.armed.is_none_or(|armed| next < armed) {
+            timer.as_mut().reset(next.into());
+            self.armed = Some(next);
+        }
+        if timer.as_mut().poll(cx).is_ready() {
+            self.armed = None;
+            let now = Instant::now();
+            if deadline.is_some_and(|deadline| now >= deadline) {
+                self.link.handle_timeout(now);
+            }
+            if self.late.is_some_and(|late| now >= late) {
+                self.late = None;
+                self.link.close_late();
+            }
+            if idle.is_some_and(|idle| now >= idle) {
+                self.shrink();
+            }
+            cx.waker().wake_by_ref();
+        }
+        ControlFlow::Continue(())
+    }
+
+    /// Gives large buffers back.
+    fn shrink(&mut self) {
+        self.busy = None;
+        if let Some(mut inbox) = self.link.try_inbox() {
+            inbox.message.body.clear();
+            inbox.message.body.shrink_to(IDLE_CAPACITY);
+        }
+        self.link.shrink(IDLE_CAPACITY);
+        if let Some(serving) = &mut self.serving {
+            serving.shrink(IDLE_CAPACITY);
+        }
+    }
+
+    fn fail(&self, error: transports::Error) {
+        self.link.handle_end(&error.into());
+    }
+}
+
+impl Future for Driver {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let this = &mut *self;
+        let source = match this.source.take() {
+            Some(source) => source,
+            None => match this.link.source() {
+                Ok(source) => source,
+                Err(error) => {
+                    this.fail(error);
+                    return Poll::Ready(());
+                }
+            },
+        };
+        let mut budget = Budget::new();
+        let ended = loop {
+            if this.turn(cx).is_break() {
+                break true;
+            }
+            let congested = this.serving.is_some() && this.link.out().congested(&this.link.limits);
+            let mut received = std::mem::take(&mut this.missed);
+            if received {
+                this.receive(&mut budget);
+            } else if !congested {
+                match source.poll_recv(cx, || this.receive(&mut budget)) {
+                    Poll::Ready(Ok(())) => received = true,
+                    Poll::Ready(Err(error)) => this.fail(error),
+                    Poll::Pending => {}
+                }
+            }
+            if received {
+                this.busy = Some(budget.started);
+                if budget.is_spent() {
+                    cx.waker().wake_by_ref();
+                    break this.turn(cx).is_break();
+                }
+                continue;
+            }
+            if this.link.out().blocked() {
+                match source.poll_space(cx, || this.link.out().flush() == Flushed::Blocked) {
+                    Poll::Ready(Ok(())) => continue,
+                    Poll::Ready(Err(error)) => {
+                        this.fail(error);
+                        continue;
+                    }
+                    Poll::Pending => {}
+                }
+            }
+            break false;
+        };
+        this.source = Some(source);
+        if ended { Poll::Ready(()) } else { Poll::Pending }
+    }
+}
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        let mut out = self.link.out();
+        out.drivers.seats.retain(|seat| seat.runtime != self.runtime);
+        let woken = if self.serving.is_some() {
+            out.core
+                .handle_end(&Error::new(ErrorKind::Closed, "the server has ended"));
+            out.settle()
+        } else {
+            // The runtime ends before the connection: those who wait in another one see to it that it is driven there.
+            out.waiting()
+        };
+        drop(out);
+        wake_all(woken);
+    }
+}
+
+/// How much one poll may do.
+struct Budget {
+    started: Instant,
+    left: usize,
+}
+
+impl Budget {
+    fn new() -> Self {
+        Self {
+            started: Instant::now(),
+            left: BATCH,
+        }
+    }
+
+    fn spend(&mut self) -> bool {
+        // The clock is read for every eighth message.
+        if self.left == 0 || (self.left % 8 == 0 && self.started.elapsed() > SLICE && self.left < BATCH) {
+            self.left = 0;
+            return false;
+        }
+        self.left -= 1;
+        true
+    }
+
+    fn is_spent(&self) -> bool {
+        self.left == 0
+    }
+}

@@ -1,0 +1,95 @@
+//! The receiving half of a connection.
+
+use std::ops::ControlFlow;
+use std::time::Instant;
+
+use transports::{Message, Received, Receiver};
+
+use super::Link;
+use crate::{Error, ErrorKind};
+
+/// The receiving half, with the buffer that it fills.
+pub(crate) struct Inbox {
+    pub(crate) receiver: Box<dyn Receiver>,
+    pub(crate) message: Message,
+    /// Since when a message is there in part.
+    begun: Option<Instant>,
+    /// Nothing more will come.
+    pub(crate) ended: bool,
+}
+
+impl Inbox {
+    pub(super) fn new(receiver: Box<dyn Receiver>) -> Self {
+        Self {
+            receiver,
+            message: Message::default(),
+            begun: None,
+            ended: false,
+        }
+    }
+
+    /// Takes in what is there, one message after the other. `each` is told of what the link cannot settle by itself, and
+    /// stops it by breaking. True: that was all, until there is news from the port.
+    pub(crate) fn receive(
+        &mut self,
+        link: &Link,
+        mut each: impl FnMut(Arrived, &mut Vec<u8>) -> ControlFlow<()>,
+    ) -> bool {
+        let now = Instant::now();
+        loop {
+            match self.receiver.try_recv(&mut self.message) {
+                Ok(Received::Message) => self.begun = None,
+                Ok(Received::Empty) => {
+                    if self.receiver.in_progress() {
+                        self.begun.get_or_insert(now);
+                    }
+                    return self.receiver.drained();
+                }
+                Ok(Received::Closed) => {
+                    self.ended = true;
+                    let name = link.peer_name();
+                    let sentence = format!("{name} has ended, or closed the connection without a word");
+                    link.handle_end(&Error::new(ErrorKind::PeerDied, sentence));
+                    return true;
+                }
+                Err(error) => {
+                    self.ended = true;
+                    link.handle_end(&error.into());
+                    return true;
+                }
+            }
+            let arrived = link.take_in(&mut self.message, now);
+            if each(arrived, &mut self.message.body).is_break() {
+                return false;
+            }
+            if self.receiver.drained() && !self.receiver.ready() {
+                if self.receiver.in_progress() {
+                    self.begun = Some(now);
+                }
+                return true;
+            }
+        }
+    }
+
+    /// Until when the rest of a message must have arrived.
+    pub(crate) fn late(&self, link: &Link) -> Option<Instant> {
+        self.begun
+            .and_then(|begun| begun.checked_add(link.limits.message))
+    }
+}
+
+/// What came in and is not dealt with yet.
+pub(crate) enum Arrived {
+    /// Nothing that concerns the reader.
+    Nothing,
+    /// A call of the peer; its body is still in the message.
+    Request {
+        id: u64,
+        ordinal: u64,
+        deadline: Option<Instant>,
+        one_way: bool,
+    },
+    /// A client asks to be let in.
+    #[cfg_attr(not(feature = "tokio"), expect(dead_code, reason = "only servers are asked"))]
+    Connect { blob: Vec<u8> },
+}

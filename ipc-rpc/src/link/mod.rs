@@ -1,0 +1,279 @@
+//! A connection in use: the protocol core, the port that carries it, and those who wait for something from it.
+//!
+//! Two locks, never held while user code runs, taken in this order when both are needed: `inbox` (whoever holds it is
+//! the reader), then `out` (core, sender, and the table of waiting calls). Starting a call and putting it on the wire
+//! happen under one hold of `out`, so ids leave in the order in which they were given.
+
+mod inbox;
+mod out;
+mod places;
+mod share;
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::task::Waker;
+use std::time::Instant;
+
+use transports::{Endpoint, Interrupt, Message, Peer, Port};
+
+pub(crate) use inbox::{Arrived, Inbox};
+pub(crate) use out::{Out, Request, Start};
+pub(crate) use places::{Ended, Pending};
+#[cfg(feature = "tokio")]
+pub(crate) use share::Share;
+
+use crate::connection::{self, Config, Connection, ReplyStatus, Role};
+use crate::sync::{lock, try_lock};
+use crate::{Error, ErrorKind, Limits};
+
+/// Encoding buffers above this are not kept for the next call.
+const KEPT_CAPACITY: usize = 4 << 20;
+
+/// Encoding buffers that are kept.
+const KEPT_BUFFERS: usize = 64;
+
+pub(crate) struct Link {
+    pub(crate) id: u64,
+    pub(crate) peer: Peer,
+    pub(crate) endpoint: Endpoint,
+    pub(crate) limits: Limits,
+    /// We connected; the peer is the server.
+    connecting: bool,
+    interrupt: Interrupt,
+    out: Mutex<Out>,
+    inbox: Mutex<Inbox>,
+    buffers: Mutex<Vec<Vec<u8>>>,
+}
+
+impl Link {
+    pub(crate) fn new(port: Port, config: Config, limits: Limits) -> Result<Arc<Self>, Error> {
+        static NEXT_ID: AtomicU64 = AtomicU64::new(1);
+        let created = Instant::now();
+        let connecting = config.role != Role::Accepting;
+        let core = Connection::new(config, created)?;
+        Ok(Arc::new(Self {
+            id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
+            peer: port.peer,
+            endpoint: port.endpoint,
+            limits,
+            connecting,
+            interrupt: port.receiver.interrupt(),
+            out: Mutex::new(Out::new(core, port.sender, created)),
+            inbox: Mutex::new(Inbox::new(port.receiver)),
+            buffers: Mutex::new(Vec::new()),
+        }))
+    }
+
+    pub(crate) fn out(&self) -> MutexGuard<'_, Out> {
+        lock(&self.out)
+    }
+
+    /// The reader's place, if nobody has it.
+    pub(crate) fn try_inbox(&self) -> Option<MutexGuard<'_, Inbox>> {
+        try_lock(&self.inbox)
+    }
+
+    /// An empty buffer to encode into.
+    pub(crate) fn buffer(&self) -> Vec<u8> {
+        lock(&self.buffers).pop().unwrap_or_default()
+    }
+
+    /// Takes a buffer back for the next call.
+    pub(crate) fn recycle(&self, mut buffer: Vec<u8>) {
+        if buffer.capacity() == 0 || buffer.capacity() > KEPT_CAPACITY {
+            return;
+        }
+        buffer.clear();
+        let mut buffers = lock(&self.buffers);
+        if buffers.len() < KEPT_BUFFERS {
+            buffers.push(buffer);
+        }
+    }
+
+    /// Hands one received message to the core, and a reply to the call that waits for it.
+    ///
+    /// The reply's body is swapped out of `message`, with a recycled buffer left in its place.
+    pub(crate) fn take_in(&self, message: &mut Message, now: Instant) -> Arrived {
+        let mut out = self.out();
+        // On an error the core has closed, with a reason that `transmit` sends.
+        let incoming = match out.core.handle_message(now, &message.header, &message.body) {
+            Ok(incoming) => incoming,
+            Err(_) => connection::Incoming::Closed,
+        };
+        match incoming {
+            connection::Incoming::Reply { key, status, extra } => {
+                let mut body = self.buffer();
+                std::mem::swap(&mut body, &mut message.body);
+                let waker = out.calls.end_call(key, Ended::Reply { status, extra, body });
+                let next = out.next_with_room(self);
+                drop(out);
+                wake_all(waker.into_iter().chain(next));
+                Arrived::Nothing
+            }
+            connection::Incoming::Request {
+                id,
+                ordinal,
+                deadline,
+                one_way,
+            } => Arrived::Request {
+                id,
+                ordinal,
+                deadline,
+                one_way,
+            },
+            connection::Incoming::Connect { blob } => Arrived::Connect { blob },
+            connection::Incoming::Cancel { id } => {
+                let running = out.running.remove(&id);
+                drop(out);
+                let mut woken = Vec::new();
+                if let Some(running) = running {
+                    running.cancel_into(&mut woken);
+                }
+                wake_all(woken);
+                Arrived::Nothing
+            }
+            connection::Incoming::Opened => {
+                let woken = std::mem::take(&mut out.opening);
+                drop(out);
+                wake_all(woken);
+                Arrived::Nothing
+            }
+            connection::Incoming::Closed => {
+                let woken = out.settle();
+                drop(out);
+                wake_all(woken);
+                Arrived::Nothing
+            }
+            connection::Incoming::Pong { token } => {
+                let waker = out.calls.end_ping(token);
+                drop(out);
+                wake_all(waker);
+                Arrived::Nothing
+            }
+            connection::Incoming::Nothing | connection::Incoming::Draining => Arrived::Nothing,
+        }
+    }
+
+    /// The stream ended, or the port failed while receiving.
+    pub(crate) fn handle_end(&self, error: &Error) {
+        let mut out = self.out();
+        out.core.handle_end(error);
+        let woken = out.settle();
+        drop(out);
+        wake_all(woken);
+    }
+
+    /// Runs what is due.
+    pub(crate) fn handle_timeout(&self, now: Instant) {
+        let mut out = self.out();
+        out.core.handle_timeout(now);
+        let woken = out.settle();
+        drop(out);
+        wake_all(woken);
+    }
+
+    /// Closes because the rest of a message does not come.
+    pub(crate) fn close_late(&self) {
+        let sentence = format!("a message took longer than {:?} to arrive", self.limits.message);
+        self.close(ErrorKind::Deadline, &sentence);
+    }
+
+    /// Closes from this side, for a reason that the peer is told, and sends what can be sent at once.
+    pub(crate) fn close(&self, kind: ErrorKind, sentence: &str) {
+        let mut out = self.out();
+        out.core.close(kind, sentence);
+        out.push(self);
+        let woken = out.settle();
+        drop(out);
+        wake_all(woken);
+        self.interrupt.raise();
+    }
+
+    /// Forgets one of our calls, and tells the peer.
+    pub(crate) fn cancel(&self, call: Pending) {
+        let mut out = self.out();
+        let ended = out.calls.leave(call);
+        if let Some(key) = call.key {
+            out.core.cancel_call(key);
+        }
+        out.push(self);
+        drop(out);
+        if let Some(Ended::Reply { body, .. }) = ended {
+            self.recycle(body);
+        }
+    }
+
+    /// Answers one of the peer's calls, unless it was cancelled meanwhile. `flush`: nothing else follows at once.
+    pub(crate) fn answer(&self, id: u64, status: ReplyStatus, extra: u64, body: &mut Vec<u8>, flush: bool) {
+        let mut out = self.out();
+        if let Some(header) = out.core.finish(id, status, extra) {
+            out.send_reply(&header, body);
+            if flush {
+                out.push(self);
+            }
+        }
+    }
+
+    /// Notes that a call of the peer has ended to which no answer is due: a one-way call, or one that was cancelled.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn finish_unanswered(&self, id: u64) {
+        let answer = self.out().core.finish(id, ReplyStatus::Ok, 0);
+        debug_assert!(answer.is_none());
+    }
+
+    /// Lets the client in.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn accept(&self) {
+        self.out().core.accept();
+    }
+
+    /// Keeps the client out.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn reject(&self, kind: ErrorKind, sentence: &str) {
+        self.out().core.reject(kind, sentence);
+    }
+
+    /// Tells the peer that the end is near, and ends when its calls have ended, or at `until`.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn drain(&self, until: Instant) {
+        let mut out = self.out();
+        out.core.drain(until);
+        out.drivers.wake();
+    }
+
+    /// Gives large buffers back.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn shrink(&self, capacity: usize) {
+        lock(&self.buffers).retain(|buffer| buffer.capacity() <= capacity);
+    }
+
+    #[cfg(feature = "tokio")]
+    pub(crate) fn source(&self) -> Result<transports::reactor::Source, transports::Error> {
+        lock(&self.inbox).receiver.source()
+    }
+
+    #[cfg(feature = "tokio")]
+    pub(crate) fn is_connecting(&self) -> bool {
+        self.connecting
+    }
+
+    /// The other side, as messages name it.
+    pub(crate) fn peer_name(&self) -> String {
+        let pid = self
+            .peer
+            .pid()
+            .map_or_else(String::new, |pid| format!(" (pid {pid})"));
+        if self.connecting {
+            format!("the server of {:?}{pid}", self.endpoint.to_string())
+        } else {
+            format!("the client{pid}")
+        }
+    }
+}
+
+/// Wakes; not under a lock, since wakers are the user's code.
+pub(crate) fn wake_all(wakers: impl IntoIterator<Item = Waker>) {
+    for waker in wakers {
+        waker.wake();
+    }
+}

@@ -1,0 +1,782 @@
+//! How two ends meet, and how they refuse each other.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::connection::{CloseReason, ClosedBy, Config, Connection, Fit, Incoming, PeerMethod, Role, State};
+use crate::pair::{
+    BINCODE, Client, End, GET, JSON, LOG, Pair, STORE, Sent, Server, Side, client_config, server_config,
+};
+use crate::raw::{self, Hello, Listed};
+use crate::{Error, ErrorKind, MethodInfo, Outcome, ServiceInfo};
+
+fn accepting() -> Side {
+    Side::new(server_config(), std::time::Instant::now())
+}
+
+/// What a new accepting end makes of a first message, and its answer.
+fn meet(message: Sent) -> (Side, Result<(), ErrorKind>) {
+    let mut side = accepting();
+    let now = std::time::Instant::now();
+    let result = side.receive(now, message);
+    (side, result)
+}
+
+/// What a connecting end makes of an answer.
+fn answer(message: Sent) -> (Side, Result<(), ErrorKind>) {
+    let now = std::time::Instant::now();
+    let mut side = Side::new(client_config(), now);
+    side.poll();
+    side.wire.clear();
+    let result = side.receive(now, message);
+    (side, result)
+}
+
+#[test]
+fn both_ends_learn_what_the_other_is() {
+    let mut pair = Pair::new(client_config(), server_config());
+    pair.server.core.accept();
+    assert_eq!(
+        pair.core(Server).state(),
+        State::Handshaking,
+        "there is nothing to accept yet"
+    );
+    pair.drive();
+    assert_eq!(pair.core(Server).state(), State::AwaitingDecision);
+    assert_eq!(
+        pair.server.incoming,
+        [(
+            Incoming::Connect {
+                blob: b"let me in".to_vec()
+            },
+            Hello::hello_of_client()
+        )]
+    );
+    assert_eq!(pair.core(Client).state(), State::Handshaking);
+
+    pair.core(Server).accept();
+    pair.drive();
+    assert_eq!(pair.client.incoming.len(), 1);
+    assert_eq!(pair.client.incoming[0].0, Incoming::Opened);
+    for end in End::BOTH {
+        let core = pair.core(end);
+        assert_eq!(core.state(), State::Open);
+        assert_eq!(
+            core.codec_id(),
+            BINCODE,
+            "the connecting end's preference decides"
+        );
+        assert_eq!(core.version(), 1);
+        assert_eq!(core.max_body_to_send(), 64 << 20);
+        assert_eq!(core.max_body_to_receive(), 64 << 20);
+        assert_eq!(core.max_calls(), 1024);
+        assert_eq!(core.close_reason(), None);
+        assert_eq!(core.poll_timeout(), None, "the handshake's time no longer runs");
+    }
+    assert_eq!(
+        pair.client.core.peer_services().iter().collect::<Vec<_>>(),
+        [("Store", 2)]
+    );
+    let get = pair.client.core.peer_services().method(GET.ordinal).unwrap();
+    assert_eq!(
+        get,
+        PeerMethod {
+            fingerprint: GET.fingerprint,
+            signature: GET.signature
+        }
+    );
+    assert_eq!(pair.server.core.peer_services().iter().len(), 0);
+}
+
+impl Hello {
+    fn hello_of_client() -> Vec<u8> {
+        Hello {
+            codecs: vec![BINCODE, JSON],
+            max_body: 64 << 20,
+            max_in_flight: 1024,
+            blob: b"let me in".to_vec(),
+            ..Hello::default()
+        }
+        .body()
+    }
+}
+
+/// The very bytes: a change here is a change of the wire.
+#[test]
+fn the_bytes_of_the_handshake() {
+    let mut pair = Pair::new(client_config(), server_config());
+    pair.client.poll();
+    let (header, body) = pair.client.wire[0].clone();
+    assert_eq!(header.to_bytes()[4..16], *b"\x01\0\0\0ipc-rpc\0");
+    assert_eq!(header.to_bytes()[16..], [0; 16]);
+    assert_eq!(
+        body,
+        b"\x01\0\x01\0\x02\x01\x02\0\0\0\x04\0\x04\0\0\x09\0let me in\0\0"
+    );
+
+    pair.drive();
+    pair.core(Server).accept();
+    pair.server.poll();
+    let (header, body) = pair.server.wire[0].clone();
+    assert_eq!(header.to_bytes()[4..16], *b"\x02\0\0\0ipc-rpc\0");
+    let mut expected = b"\x01\0\x01\0\0\0\x04\0\x04\0\0\x01\0\x05\0Store\x02\0\0\0\x02\0".to_vec();
+    expected.extend(b"\xf0\xde\xbc\x9a\x78\x56\x34\x12\x0b\0\0\0\0\0\0\0\x1c\0get(&str) -> Option<Vec<u8>>");
+    expected.extend(b"\x07\0\0\0\0\0\0\0\x0c\0\0\0\0\0\0\0\x09\0log(&str)");
+    assert_eq!(body, expected);
+}
+
+#[test]
+fn the_accepting_end_may_say_no() {
+    let mut pair = Pair::new(client_config(), server_config());
+    pair.drive();
+    pair.core(Server)
+        .reject(ErrorKind::Denied, "it only accepts uid 1000");
+    pair.drive();
+    assert_eq!(pair.client.incoming.last().unwrap().0, Incoming::Closed);
+    for (end, by) in [(Client, ClosedBy::Peer), (Server, ClosedBy::Us)] {
+        let sentence = "it only accepts uid 1000".to_owned();
+        assert_eq!(pair.core(end).state(), State::Closed);
+        assert_eq!(
+            pair.core(end).close_reason(),
+            Some(&CloseReason {
+                by,
+                kind: ErrorKind::Denied,
+                sentence
+            })
+        );
+    }
+    let error = pair
+        .client
+        .core
+        .close_reason()
+        .unwrap()
+        .to_error(Outcome::NotSent);
+    assert_eq!(
+        error.to_string(),
+        "the peer closed the connection: it only accepts uid 1000"
+    );
+    pair.assert_no_errors();
+}
+
+#[test]
+fn nothing_is_sent_before_the_welcome() {
+    let mut pair = Pair::new(client_config(), server_config());
+    pair.drive();
+    pair.core(Server).accept();
+    let now = pair.now;
+    // The Welcome has not been handed out, so nothing may overtake it.
+    assert!(pair.core(Server).start_call(now, 1, None).is_err());
+    assert!(!pair.core(Server).ping(1));
+    pair.server.poll();
+    assert!(pair.core(Server).start_call(now, 1, None).is_ok());
+    assert!(pair.core(Client).start_call(now, 1, None).is_err());
+}
+
+#[test]
+fn versions_are_chosen_or_refused() {
+    for (versions, good) in [
+        ((1, 1), true),
+        ((0, 1), true),
+        ((1, 9), true),
+        ((2, 9), false),
+        ((0, 0), false),
+        ((2, 1), false),
+    ] {
+        let (mut side, result) = meet(
+            Hello {
+                versions,
+                ..Hello::default()
+            }
+            .message(),
+        );
+        if good {
+            assert_eq!(
+                (side.core.state(), side.core.version()),
+                (State::AwaitingDecision, 1),
+                "{versions:?}"
+            );
+            continue;
+        }
+        assert_eq!(result, Err(ErrorKind::Incompatible), "{versions:?}");
+        let (header, body) = side.wire.pop_front().unwrap();
+        assert_eq!((header.kind, header.id), (raw::REJECT, raw::MAGIC));
+        let text = String::from_utf8(body).unwrap();
+        assert!(
+            text.starts_with("no protocol version in common: this side speaks 1 to 1, the peer "),
+            "{text}"
+        );
+        // The rest of such a Hello may be anything: it is not read.
+        let start = [versions.0.to_le_bytes(), versions.1.to_le_bytes()].concat();
+        assert_eq!(
+            meet(raw::handshake(raw::HELLO, start)).1,
+            Err(ErrorKind::Incompatible)
+        );
+    }
+    for version in [0, 2] {
+        let (_, result) = answer(raw::handshake(raw::WELCOME, raw::welcome(version, BINCODE, &[])));
+        assert_eq!(result, Err(ErrorKind::Protocol));
+    }
+}
+
+#[test]
+fn codecs_are_chosen_or_refused() {
+    for (codecs, chosen) in [(vec![9, JSON, BINCODE], JSON), (vec![BINCODE; 16], BINCODE)] {
+        assert_eq!(
+            meet(
+                Hello {
+                    codecs,
+                    ..Hello::default()
+                }
+                .message()
+            )
+            .0
+            .core
+            .codec_id(),
+            chosen
+        );
+    }
+    let (side, result) = meet(
+        Hello {
+            codecs: vec![9, 8],
+            ..Hello::default()
+        }
+        .message(),
+    );
+    assert_eq!(result, Err(ErrorKind::Incompatible));
+    let text = side.error.unwrap().to_string();
+    assert_eq!(
+        text,
+        "no codec in common: this side speaks [2, 1], the peer [9, 8] (by number)"
+    );
+    for codecs in [vec![], vec![1; 17]] {
+        assert_eq!(
+            meet(
+                Hello {
+                    codecs,
+                    ..Hello::default()
+                }
+                .message()
+            )
+            .1,
+            Err(ErrorKind::Protocol)
+        );
+    }
+    let (_, result) = answer(raw::handshake(raw::WELCOME, raw::welcome(1, 9, &[])));
+    assert_eq!(result, Err(ErrorKind::Protocol));
+}
+
+#[test]
+fn a_silent_peer_is_given_up() {
+    let mut pair = Pair::new(client_config(), server_config());
+    pair.client.poll();
+    pair.client.wire.clear();
+    pair.advance(Duration::from_millis(999));
+    assert_eq!(pair.core(Server).state(), State::Handshaking);
+    pair.advance(Duration::from_millis(1));
+    assert_eq!(pair.core(Server).state(), State::Closed);
+    assert!(pair.server.wire.is_empty(), "a stranger is told nothing");
+    let reason = pair.core(Server).close_reason().unwrap().clone();
+    assert_eq!((reason.by, reason.kind), (ClosedBy::Us, ErrorKind::Deadline));
+    assert_eq!(reason.sentence, "the handshake took longer than 1s");
+
+    pair.advance(Duration::from_millis(3999));
+    assert_eq!(pair.core(Client).state(), State::Handshaking);
+    pair.advance(Duration::from_millis(1));
+    assert_eq!(
+        pair.core(Client).close_reason().unwrap().sentence,
+        "the handshake took longer than 5s"
+    );
+    assert_eq!(pair.client.events, [crate::connection::Event::Closed]);
+}
+
+#[test]
+fn a_slow_decision_is_not_the_peers_fault() {
+    let mut pair = Pair::new(client_config(), server_config());
+    pair.drive();
+    pair.advance(Duration::from_millis(4900));
+    assert_eq!(pair.core(Server).state(), State::AwaitingDecision);
+    // The client loses patience and says so.
+    pair.advance(Duration::from_millis(200));
+    assert_eq!(pair.core(Server).state(), State::Closed);
+    assert_eq!(pair.core(Server).close_reason().unwrap().by, ClosedBy::Peer);
+    pair.core(Server).accept();
+    pair.drive();
+    pair.assert_no_errors();
+}
+
+#[test]
+fn strangers_are_refused_from_their_first_bytes_and_told_nothing() {
+    let firsts: [&[u8; 32]; 5] = [
+        b"GET / HTTP/1.1\r\nHost: localhost\r",
+        b"HTTP/1.1 400 Bad Request\r\nServer",
+        b"\x16\x03\x01\x02\0\x01\0\x01\xfc\x03\x03\x5e\xc1\x8f\xd5\x2b\
+          \x91\x07\xaa\x13\x01\x13\x02\x13\x03\xc0+\xc0/\xc0,\0",
+        &[0; 32],
+        &[0xff; 32],
+    ];
+    for first in firsts {
+        let header = transports::Header::from_bytes(first);
+        for (side, result) in [meet((header, Vec::new())), answer((header, Vec::new()))] {
+            assert_eq!(result, Err(ErrorKind::Protocol));
+            assert!(side.wire.is_empty());
+            assert_eq!(side.core.state(), State::Closed);
+            let text = side.error.unwrap().to_string();
+            assert_eq!(text, "whoever is at the other end does not speak ipc-rpc");
+        }
+        assert!(
+            accepting().core.examine(&header).is_err(),
+            "the header is enough to know"
+        );
+    }
+}
+
+#[test]
+fn a_handshake_begins_with_the_right_message() {
+    for kind in 0..=255 {
+        let mut accepting = accepting();
+        let header = transports::Header {
+            id: raw::MAGIC,
+            ..raw::bare(kind)
+        };
+        let good = accepting.core.examine(&header).is_ok();
+        assert_eq!(good, kind == raw::HELLO, "kind {kind}");
+        accepting.core.close(ErrorKind::Closed, "");
+        let (side, result) = answer((header, Vec::new()));
+        match kind {
+            raw::REJECT => assert_eq!((result, side.core.state()), (Ok(()), State::Closed)),
+            _ => assert_eq!(result, Err(ErrorKind::Protocol), "kind {kind}"),
+        }
+    }
+}
+
+#[test]
+fn there_is_one_handshake() {
+    let (mut side, result) = meet(Hello::default().message());
+    assert_eq!(result, Ok(()));
+    let now = std::time::Instant::now();
+    assert_eq!(
+        side.receive(now, Hello::default().message()),
+        Err(ErrorKind::Protocol)
+    );
+    assert_eq!(side.wire.pop_front().unwrap().0.kind, raw::REJECT);
+
+    for end in End::BOTH {
+        for kind in [raw::HELLO, raw::WELCOME, raw::REJECT] {
+            let mut pair = Pair::open();
+            let now = pair.now;
+            let result = pair
+                .side(end)
+                .receive(now, raw::handshake(kind, Hello::default().body()));
+            assert_eq!(result, Err(ErrorKind::Protocol));
+            assert_eq!(pair.side(end).wire.pop_front().unwrap().0.kind, raw::CLOSE);
+        }
+    }
+}
+
+fn listed() -> Vec<Listed> {
+    let methods = vec![(1, 10, b"a()".to_vec()), (2, 20, b"b(&str) -> u8".to_vec())];
+    vec![
+        Listed {
+            methods,
+            ..Listed::named("One")
+        },
+        Listed::named("Two"),
+    ]
+}
+
+#[test]
+fn later_builds_may_append_fields() {
+    let hello = Hello {
+        services: listed(),
+        blob: vec![7; 3],
+        ..Hello::default()
+    };
+    for more in [&[0u8][..], &[0xff; 100]] {
+        let body = [hello.body(), more.to_vec()].concat();
+        let (side, result) = meet(raw::handshake(raw::HELLO, body));
+        assert_eq!((result, side.core.peer_services().iter().len()), (Ok(()), 2));
+        let body = [raw::welcome(1, BINCODE, &listed()), more.to_vec()].concat();
+        let (side, result) = answer(raw::handshake(raw::WELCOME, body));
+        assert_eq!((result, side.core.peer_services().iter().len()), (Ok(()), 2));
+    }
+}
+
+#[test]
+fn no_part_of_a_handshake_may_be_missing() {
+    let hello = Hello {
+        services: listed(),
+        blob: vec![7; 3],
+        ..Hello::default()
+    }
+    .body();
+    for length in 0..hello.len() {
+        let (side, result) = meet(raw::handshake(raw::HELLO, hello[..length].to_vec()));
+        assert_eq!(result, Err(ErrorKind::Protocol), "{length}");
+        assert_eq!(side.wire.len(), 1, "it speaks our protocol, so it is told");
+    }
+    let welcome = raw::welcome(1, BINCODE, &listed());
+    for length in 0..welcome.len() {
+        let (_, result) = answer(raw::handshake(raw::WELCOME, welcome[..length].to_vec()));
+        assert_eq!(result, Err(ErrorKind::Protocol), "{length}");
+    }
+    assert_eq!(meet(raw::handshake(raw::HELLO, hello)).1, Ok(()));
+    assert_eq!(answer(raw::handshake(raw::WELCOME, welcome)).1, Ok(()));
+}
+
+/// Whatever comes of it, it is judged, and an end that was refused says so.
+#[test]
+fn any_bit_of_a_handshake_may_be_wrong() {
+    let hello = Hello {
+        services: listed(),
+        blob: vec![7; 3],
+        ..Hello::default()
+    }
+    .body();
+    for bit in 0..hello.len() * 8 {
+        let mut body = hello.clone();
+        body[bit / 8] ^= 1 << (bit % 8);
+        let (side, result) = meet(raw::handshake(raw::HELLO, body));
+        assert_eq!(side.core.state() == State::Closed, result.is_err());
+        assert_eq!(side.wire.len(), usize::from(result.is_err()));
+    }
+}
+
+#[test]
+fn limits_of_the_handshake() {
+    let many = |count: usize| {
+        (0..count)
+            .map(|n| Listed::named(&format!("S{n}")))
+            .collect::<Vec<_>>()
+    };
+    let name = |length: usize| vec![Listed::named(&"n".repeat(length))];
+    let signature = |length: usize| {
+        vec![Listed {
+            methods: vec![(1, 1, vec![b'x'; length])],
+            ..Listed::named("S")
+        }]
+    };
+    let ordinals = |second: u64| {
+        let methods = |ordinal| vec![(ordinal, 0, vec![])];
+        let other = Listed {
+            methods: methods(second),
+            ..Listed::named("B")
+        };
+        vec![
+            Listed {
+                methods: methods(1),
+                ..Listed::named("A")
+            },
+            other,
+        ]
+    };
+    let with = |services: Vec<Listed>| Hello {
+        services,
+        ..Hello::default()
+    };
+    let cases = [
+        ("services", with(many(256)), with(many(257))),
+        ("bytes of a name", with(name(255)), with(name(256))),
+        ("an empty name", with(name(1)), with(name(0))),
+        (
+            "bytes of a signature",
+            with(signature(4096)),
+            with(signature(4097)),
+        ),
+        (
+            "a name twice",
+            with(vec![Listed::named("A"), Listed::named("B")]),
+            with(vec![Listed::named("A"), Listed::named("A")]),
+        ),
+        ("an ordinal twice", with(ordinals(2)), with(ordinals(1))),
+        (
+            "a name that is not UTF-8",
+            with(name(1)),
+            with(vec![Listed {
+                name: vec![0xff],
+                ..Listed::named("")
+            }]),
+        ),
+        (
+            "a control character",
+            with(name(1)),
+            with(vec![Listed::named("\u{1b}[31m")]),
+        ),
+        (
+            "bytes of the blob",
+            Hello {
+                blob: vec![0; 4096],
+                ..Hello::default()
+            },
+            Hello {
+                blob: vec![0; 4097],
+                ..Hello::default()
+            },
+        ),
+        (
+            "max_body",
+            Hello {
+                max_body: 4096,
+                ..Hello::default()
+            },
+            Hello {
+                max_body: 4095,
+                ..Hello::default()
+            },
+        ),
+        (
+            "max_in_flight",
+            Hello {
+                max_in_flight: 1,
+                ..Hello::default()
+            },
+            Hello {
+                max_in_flight: 0,
+                ..Hello::default()
+            },
+        ),
+    ];
+    for (what, good, bad) in cases {
+        assert_eq!(meet(good.message()).1, Ok(()), "{what}");
+        assert_eq!(meet(bad.message()).1, Err(ErrorKind::Protocol), "{what}");
+    }
+    let long = |length: usize| {
+        let mut body = Hello::default().body();
+        body.resize(length, 0);
+        raw::handshake(raw::HELLO, body)
+    };
+    assert_eq!(meet(long(128 << 10)).1, Ok(()));
+    assert_eq!(meet(long((128 << 10) + 1)).1, Err(ErrorKind::Protocol));
+    assert_eq!(accepting().core.max_body_to_receive(), 128 << 10);
+    let long = |length: usize| {
+        let mut body = raw::welcome(1, BINCODE, &[]);
+        body.resize(length, 0);
+        raw::handshake(raw::WELCOME, body)
+    };
+    assert_eq!(answer(long(1 << 20)).1, Ok(()));
+    assert_eq!(answer(long((1 << 20) + 1)).1, Err(ErrorKind::Protocol));
+}
+
+#[test]
+fn limits_that_are_beyond_bounds_are_brought_back() {
+    let hello = Hello {
+        max_body: u32::MAX,
+        max_in_flight: u32::MAX,
+        ..Hello::default()
+    };
+    let (side, _) = meet(hello.message());
+    assert_eq!(side.core.max_body_to_send(), 1 << 30);
+    assert_eq!(side.core.max_calls(), 1 << 16);
+
+    let mut client = client_config();
+    client.limits.max_body = 0;
+    client.limits.max_in_flight = 0;
+    let pair = Pair::open_with(client, server_config());
+    assert_eq!(pair.server.core.max_body_to_send(), 4096);
+    assert_eq!(pair.server.core.max_calls(), 1);
+}
+
+fn offer(change: impl FnOnce(&mut Config)) -> Result<Connection, Error> {
+    let mut config = client_config();
+    change(&mut config);
+    Connection::new(config, std::time::Instant::now())
+}
+
+/// What a peer would refuse is refused at home, with a sentence.
+#[test]
+fn own_offers_are_checked() {
+    fn service(name: &'static str, methods: usize, signature: &'static str) -> &'static ServiceInfo {
+        let methods = (0..methods as u64).map(|ordinal| {
+            &*Box::leak(Box::new(MethodInfo {
+                name,
+                ordinal,
+                fingerprint: 0,
+                signature,
+                arguments: &[],
+                one_way: false,
+                docs: "",
+            }))
+        });
+        let methods = &*Box::leak(methods.collect::<Vec<_>>().into_boxed_slice());
+        Box::leak(Box::new(ServiceInfo {
+            name,
+            version: 1,
+            codec: ipc_rpc::Codec::Bincode,
+            docs: "",
+            methods,
+        }))
+    }
+    let sentence = |result: Result<Connection, Error>| result.map(drop).unwrap_err().to_string();
+    let blob = |length| {
+        move |config: &mut Config| {
+            config.role = Role::Connecting {
+                blob: vec![0; length],
+            }
+        }
+    };
+    assert!(offer(blob(4096)).is_ok());
+    assert_eq!(
+        sentence(offer(blob(4097))),
+        "the data sent on connect has 4097 bytes; the limit is 4096"
+    );
+
+    let services =
+        |services: Vec<&'static ServiceInfo>| move |config: &mut Config| config.services = services.into();
+    let names = |count: usize| {
+        (0..count)
+            .map(|n| service(format!("S{n}").leak(), 0, ""))
+            .collect::<Vec<_>>()
+    };
+    assert!(offer(services(names(256))).is_ok());
+    assert_eq!(
+        sentence(offer(services(names(257)))),
+        "257 services on one endpoint; the limit is 256"
+    );
+    assert!(offer(services(vec![service("n".repeat(255).leak(), 0, "")])).is_ok());
+    assert!(
+        sentence(offer(services(vec![service("n".repeat(256).leak(), 0, "")]))).contains("1 to 255 bytes")
+    );
+    assert!(offer(services(vec![service("", 0, "")])).is_err());
+    assert!(sentence(offer(services(vec![service("S", 1, "a(\n)")]))).contains("control character"));
+
+    for count in [0, 17] {
+        let error = offer(|config| config.codecs = vec![1; count])
+            .map(drop)
+            .unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unsupported);
+    }
+    assert!(offer(|config| config.codecs = vec![1; 16]).is_ok());
+
+    // Exactly as long as a Hello may be, and a byte more: the size is computed as it is written.
+    let blank = {
+        let mut side = Side::new(
+            Config {
+                services: Arc::new([service("S", 1000, "")]),
+                ..client_config()
+            },
+            std::time::Instant::now(),
+        );
+        side.poll();
+        side.wire[0].1.len()
+    };
+    let room = (128 << 10) - blank;
+    let fits = |length: usize| {
+        // 8 + 1 for the service, 18 for each method; signatures of 4,000 bytes, and one that fills what is
+        // left.
+        let mut left = room - 9 + length;
+        let mut methods = Vec::new();
+        while left > 0 {
+            let signature = if left > 8000 {
+                4000
+            } else if left > 4018 {
+                left / 2 - 18
+            } else {
+                left - 18
+            };
+            left -= 18 + signature;
+            let ordinal = 5000 + methods.len() as u64;
+            let signature = &*"s".repeat(signature).leak();
+            let method = MethodInfo {
+                name: "T.m",
+                ordinal,
+                fingerprint: 0,
+                signature,
+                arguments: &[],
+                one_way: false,
+                docs: "",
+            };
+            methods.push(&*Box::leak(Box::new(method)));
+        }
+        let methods = &*Box::leak(methods.into_boxed_slice());
+        let info = ServiceInfo {
+            name: "T",
+            version: 1,
+            codec: ipc_rpc::Codec::Bincode,
+            docs: "",
+            methods,
+        };
+        let both: Vec<&'static ServiceInfo> = vec![service("S", 1000, ""), Box::leak(Box::new(info))];
+        Config {
+            services: both.into(),
+            ..client_config()
+        }
+    };
+    let mut side = Side::new(fits(0), std::time::Instant::now());
+    side.poll();
+    assert_eq!(side.wire[0].1.len(), 128 << 10);
+    let text = sentence(Connection::new(fits(1), std::time::Instant::now()));
+    assert_eq!(
+        text,
+        "the services on this side of the connection take 131073 bytes to describe; the limit is 131072"
+    );
+}
+
+#[test]
+fn long_signatures_are_cut_where_a_character_ends() {
+    static LONG: std::sync::LazyLock<&'static ServiceInfo> = std::sync::LazyLock::new(|| {
+        let signature = &*format!("x{}", "é".repeat(3000)).leak();
+        let method = MethodInfo {
+            name: "L.m",
+            ordinal: 1,
+            fingerprint: 2,
+            signature,
+            arguments: &[],
+            one_way: false,
+            docs: "",
+        };
+        let methods = &*Box::leak(Box::new([&*Box::leak(Box::new(method))]));
+        Box::leak(Box::new(ServiceInfo {
+            name: "L",
+            version: 1,
+            codec: ipc_rpc::Codec::Bincode,
+            docs: "",
+            methods,
+        }))
+    });
+    let pair = Pair::open_with(
+        client_config(),
+        Config {
+            services: Arc::new([*LONG]),
+            ..server_config()
+        },
+    );
+    let signature = pair.client.core.peer_services().method(1).unwrap().signature;
+    assert_eq!(signature.len(), 4095);
+}
+
+#[test]
+fn a_call_is_checked_before_it_is_sent() {
+    let pair = Pair::open();
+    let services = pair.client.core.peer_services();
+    assert_eq!(services.fit(&STORE, &GET), Fit::Fits);
+    assert_eq!(services.fit(&STORE, &LOG), Fit::Fits);
+    let other = ServiceInfo {
+        name: "Other",
+        methods: &[],
+        ..STORE
+    };
+    assert_eq!(services.fit(&other, &GET), Fit::UnknownService);
+    let newer = ServiceInfo {
+        version: 3,
+        methods: &[],
+        ..STORE
+    };
+    assert_eq!(services.fit(&newer, &GET), Fit::OtherVersion(2));
+    let flush = MethodInfo {
+        name: "Store.flush",
+        ordinal: 99,
+        ..GET
+    };
+    assert_eq!(services.fit(&STORE, &flush), Fit::UnknownMethod);
+    let changed = MethodInfo {
+        fingerprint: 77,
+        ..GET
+    };
+    assert_eq!(
+        services.fit(&STORE, &changed),
+        Fit::OtherSignature("get(&str) -> Option<Vec<u8>>")
+    );
+    assert_eq!(
+        pair.server.core.peer_services().fit(&STORE, &GET),
+        Fit::UnknownService
+    );
+}

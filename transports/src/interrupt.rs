@@ -1,0 +1,41 @@
+//! Ending another thread's wait.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::memory::Doorbell;
+use crate::sys;
+
+/// Ends a [`Receiver::park`](crate::Receiver::park) or a [`Listener::park`](crate::Listener::park) from any thread.
+#[derive(Clone)]
+pub struct Interrupt(Kind);
+
+#[derive(Clone)]
+enum Kind {
+    Doorbell(Arc<Doorbell>),
+    Bell(Arc<sys::Bell>),
+}
+
+impl Interrupt {
+    /// Ends the present park, or else the next one. Never blocks. Raising it twice is like raising it once.
+    pub fn raise(&self) {
+        match &self.0 {
+            Kind::Doorbell(doorbell) => doorbell.interrupt(),
+            Kind::Bell(bell) => bell.ring(),
+        }
+    }
+
+    pub(crate) fn doorbell(doorbell: Arc<Doorbell>) -> Self {
+        Self(Kind::Doorbell(doorbell))
+    }
+
+    pub(crate) fn bell(bell: Arc<sys::Bell>) -> Self {
+        Self(Kind::Bell(bell))
+    }
+}
+
+impl fmt::Debug for Interrupt {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Interrupt")
+    }
+}

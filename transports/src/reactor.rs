@@ -1,0 +1,183 @@
+//! What an async driver waits on, in Tokio's reactor.
+
+use std::fmt;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use crate::memory::{DATA, Doorbell, SPACE};
+use crate::{Error, ErrorKind, sys};
+
+/// Tells a task when a port or a listener has news. Edge-triggered: news is told once, until the look at it says
+/// that it saw all there was.
+///
+/// Both `poll` functions work alike. If there may be news, they run `look` once and return `Ready`; otherwise they
+/// leave the task's waker and return `Pending`. Neither makes a system call or allocates memory. A driver calls them until
+/// `Pending`, and only then lets go of the thread:
+///
+/// ```ignore
+/// while source.poll_recv(cx, || { receive_what_is_there(); receiver.drained() }).is_ready() {}
+/// while blocked && source.poll_space(cx, || { blocked = flush() == Flushed::Blocked; blocked }).is_ready() {}
+/// Poll::Pending
+/// ```
+///
+/// After [`Received::Closed`](crate::Received::Closed) or an error there will always be news: stop asking.
+/// One task waits in `poll_recv` and one, the same or another, in `poll_space`; the last waker of each counts.
+/// Dropping it ends its registration; dropping the port but not the source still ends the connection.
+pub struct Source(Kind);
+
+enum Kind {
+    Doorbell(Arc<Doorbell>),
+    Socket { socket: sys::Registration, death: Death },
+}
+
+/// The end of the peer's process, which its stream may not tell.
+enum Death {
+    /// The stream has to do.
+    Untold,
+    Watched {
+        registration: sys::Registration,
+        on_gone: Box<dyn Fn() + Send + Sync>,
+    },
+    Come,
+}
+
+impl Source {
+    /// Waits until there may be something to receive or accept, or the peer has died. `look` receives or accepts; it
+    /// returns whether it saw all there was, as [`Receiver::drained`](crate::Receiver::drained) or
+    /// [`Accepted::Empty`](crate::Accepted::Empty) tell.
+    ///
+    /// # Errors
+    /// The reactor is gone: its runtime was shut down.
+    pub fn poll_recv(&self, cx: &mut Context<'_>, look: impl FnOnce() -> bool) -> Poll<Result<(), Error>> {
+        match &self.0 {
+            Kind::Doorbell(doorbell) => poll_doorbell(doorbell, DATA, cx, look),
+            Kind::Socket { socket, death } => {
+                let mut look = Some(look);
+                let mut look = || look.take().is_none_or(|look| look());
+                if let Poll::Ready(polled) = socket.poll_read(cx, &mut look) {
+                    return Poll::Ready(polled.map_err(gone));
+                }
+                match death {
+                    Death::Untold => Poll::Pending,
+                    // Never cleared: the dead stay dead.
+                    Death::Watched {
+                        registration,
+                        on_gone,
+                    } => {
+                        let mut told = || {
+                            on_gone();
+                            look();
+                            false
+                        };
+                        registration.poll_read(cx, &mut told).map_err(gone)
+                    }
+                    Death::Come => {
+                        look();
+                        Poll::Ready(Ok(()))
+                    }
+                }
+            }
+        }
+    }
+
+    /// Waits until there may be room to send. `look` flushes; it returns whether that was
+    /// [`Flushed::Blocked`](crate::Flushed::Blocked).
+    ///
+    /// # Errors
+    /// The reactor is gone: its runtime was shut down.
+    pub fn poll_space(&self, cx: &mut Context<'_>, look: impl FnOnce() -> bool) -> Poll<Result<(), Error>> {
+        match &self.0 {
+            Kind::Doorbell(doorbell) => poll_doorbell(doorbell, SPACE, cx, look),
+            Kind::Socket { socket, .. } => {
+                let mut look = Some(look);
+                socket
+                    .poll_write(cx, &mut || look.take().is_none_or(|look| look()))
+                    .map_err(gone)
+            }
+        }
+    }
+
+    pub(crate) fn doorbell(doorbell: Arc<Doorbell>) -> Self {
+        Self(Kind::Doorbell(doorbell))
+    }
+
+    pub(crate) fn stream(
+        stream: &Arc<sys::Stream>,
+        on_gone: Box<dyn Fn() + Send + Sync>,
+    ) -> Result<Self, Error> {
+        let socket = registered(|| sys::Registration::stream(stream))?;
+        let death = match registered(|| sys::Registration::death(stream))? {
+            sys::WatchedPeer::Untold => Death::Untold,
+            sys::WatchedPeer::Registered(registration) => Death::Watched {
+                registration,
+                on_gone,
+            },
+            sys::WatchedPeer::Gone => {
+                on_gone();
+                Death::Come
+            }
+        };
+        Ok(Self(Kind::Socket { socket, death }))
+    }
+
+    pub(crate) fn acceptor(acceptor: &Arc<sys::Acceptor>) -> Result<Self, Error> {
+        let socket = registered(|| sys::Registration::acceptor(acceptor))?;
+        Ok(Self(Kind::Socket {
+            socket,
+            death: Death::Untold,
+        }))
+    }
+}
+
+/// Waits until the process is told to end: Ctrl-C, or on Unix also SIGTERM.
+///
+/// # Errors
+/// `Unsupported` outside of a Tokio runtime with I/O enabled; `Io` if the system lets nobody listen to signals.
+pub async fn termination() -> Result<(), Error> {
+    let mut signals = registered(sys::Termination::listen)?;
+    std::future::poll_fn(|cx| signals.poll(cx)).await;
+    Ok(())
+}
+
+impl fmt::Debug for Source {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match &self.0 {
+            Kind::Doorbell(_) => "Source(doorbell)",
+            Kind::Socket { .. } => "Source(socket)",
+        })
+    }
+}
+
+fn poll_doorbell(
+    doorbell: &Doorbell,
+    flag: u8,
+    cx: &mut Context<'_>,
+    look: impl FnOnce() -> bool,
+) -> Poll<Result<(), Error>> {
+    if !doorbell.take_or_register(flag, cx.waker()) {
+        return Poll::Pending;
+    }
+    if !look() {
+        doorbell.ring(flag);
+    }
+    Poll::Ready(Ok(()))
+}
+
+/// Registers with the current runtime. Tokio panics where there is none, or none with I/O; this library does not.
+fn registered<T>(register: impl FnOnce() -> std::io::Result<T>) -> Result<T, Error> {
+    let unsupported = || {
+        let message = "no Tokio runtime with I/O enabled is current; \
+                       enter one, and build it with enable_io() or enable_all()";
+        Error::new(ErrorKind::Unsupported, message)
+    };
+    tokio::runtime::Handle::try_current().map_err(|_| unsupported())?;
+    // Whether a runtime has I/O enabled can be learned only from Tokio's panic. Nothing of ours is changed when
+    // it comes: the closure makes one registration or none.
+    let registered =
+        std::panic::catch_unwind(std::panic::AssertUnwindSafe(register)).map_err(|_| unsupported())?;
+    registered.map_err(|error| Error::system("cannot register with the runtime's reactor", error))
+}
+
+fn gone(error: std::io::Error) -> Error {
+    Error::system("the runtime's reactor is gone", error)
+}

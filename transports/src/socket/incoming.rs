@@ -1,0 +1,293 @@
+//! The half of a socket port that receives, and that waits.
+
+use std::collections::TryReserveError;
+use std::io;
+use std::mem;
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::Link;
+use crate::{Error, ErrorKind, Header, Interrupt, Message, Received, Receiver, sys};
+
+/// Bytes that one look at the socket can bring, beside the body of a large message. Several small messages come
+/// with one system call; a page is touched only when data reaches it.
+const BUFFER: usize = 64 << 10;
+/// Bodies above this many bytes are read into the message's own buffer rather than copied out of ours.
+const COPIED: usize = 16 << 10;
+/// The memory set aside for a large body before any of it has come; it doubles as bytes arrive. What a hostile
+/// length can claim is this much address space.
+const FIRST_STEP: usize = 1 << 20;
+/// Bytes read by one `try_recv` before it gives way to others.
+const SHARE: usize = 1 << 20;
+
+pub(super) struct SocketReceiver {
+    link: Arc<Link>,
+    limit: usize,
+    waiter: sys::Waiter,
+    /// What arrived and was not taken yet: from `start` on.
+    buffer: Vec<u8>,
+    start: usize,
+    /// A message whose body goes into its own buffer.
+    large: Option<Message>,
+    end: Option<End>,
+    drained: bool,
+}
+
+/// Why nothing more is read.
+enum End {
+    /// The other side closed, or its process ended.
+    Closed,
+    /// The other side closed without having read all that we sent.
+    Reset,
+    /// The other side broke the rules, or the system failed.
+    Broken { kind: ErrorKind, message: String },
+}
+
+impl SocketReceiver {
+    pub(super) fn new(link: Arc<Link>, limit: usize) -> Self {
+        let waiter = sys::Waiter::new();
+        Self {
+            link,
+            limit,
+            waiter,
+            buffer: Vec::new(),
+            start: 0,
+            large: None,
+            end: None,
+            drained: false,
+        }
+    }
+
+    /// The header at the start of what is buffered, if it is whole.
+    fn header(&self) -> Option<Header> {
+        self.buffer[self.start..].first_chunk().map(Header::from_bytes)
+    }
+
+    /// Takes a whole message out of what has arrived, or begins a large one.
+    fn take(&mut self, message: &mut Message) -> Result<bool, Error> {
+        if let Some(large) = &mut self.large {
+            if large.body.len() < large.header.length as usize {
+                return Ok(false);
+            }
+            mem::swap(message, large);
+            self.large = None;
+            return Ok(true);
+        }
+        let Some(header) = self.header() else {
+            return Ok(false);
+        };
+        header.check_incoming(self.limit)?;
+        let length = header.length as usize;
+        let arrived = &self.buffer[self.start + Header::SIZE..];
+        if let Some(body) = arrived.get(..length) {
+            message.header = header;
+            message.body.clear();
+            message
+                .body
+                .try_reserve(length)
+                .map_err(|error| no_memory(length, error))?;
+            message.body.extend_from_slice(body);
+            self.start += Header::SIZE + length;
+            return Ok(true);
+        }
+        if length > COPIED {
+            let mut body = mem::take(&mut message.body);
+            body.clear();
+            reserve(&mut body, length.min(FIRST_STEP))?;
+            body.extend_from_slice(arrived);
+            self.large = Some(Message { header, body });
+            self.start = self.buffer.len();
+        }
+        Ok(false)
+    }
+
+    /// One look at the socket. The number of bytes that came, or none.
+    fn read(&mut self) -> Result<Option<usize>, Error> {
+        self.make_room()?;
+        let mut nothing = Vec::new();
+        let (body, limit) = match &mut self.large {
+            Some(large) => {
+                let missing = large.header.length as usize - large.body.len();
+                let room = large.body.capacity() - large.body.len();
+                if room == 0 {
+                    let step = missing.min(large.body.len().max(FIRST_STEP));
+                    reserve(&mut large.body, step)?;
+                }
+                (&mut large.body, missing)
+            }
+            None => (&mut nothing, 0),
+        };
+        // Asked before the look: what the peer sent before its end is there by now.
+        let peer_gone = self.link.peer_gone();
+        match self.link.stream.receive(body, limit, &mut self.buffer) {
+            Ok(arrival) if arrival.attachments => Err(Error::new(
+                ErrorKind::Protocol,
+                "the other side attached a file descriptor, which this connection does not carry",
+            )),
+            Ok(arrival) if arrival.bytes == 0 => {
+                self.end = Some(End::Closed);
+                self.drained = true;
+                Ok(None)
+            }
+            Ok(arrival) => {
+                // A dead peer makes no new event, so its data has to be read to the end.
+                self.drained = arrival.bytes < arrival.asked && !peer_gone;
+                Ok(Some(arrival.bytes))
+            }
+            Err(error) => match error.kind() {
+                io::ErrorKind::Interrupted => {
+                    self.drained = false;
+                    Ok(Some(0))
+                }
+                io::ErrorKind::WouldBlock => {
+                    if peer_gone {
+                        self.end = Some(End::Closed);
+                    }
+                    self.drained = true;
+                    Ok(None)
+                }
+                io::ErrorKind::ConnectionReset
+                | io::ErrorKind::BrokenPipe
+                | io::ErrorKind::ConnectionAborted => {
+                    self.end = Some(End::Reset);
+                    self.drained = true;
+                    Ok(None)
+                }
+                _ => Err(Error::system("cannot receive from the other side", error)),
+            },
+        }
+    }
+
+    fn make_room(&mut self) -> Result<(), Error> {
+        if self.start == self.buffer.len() {
+            self.buffer.clear();
+            self.start = 0;
+            if self.buffer.capacity() == 0 {
+                reserve(&mut self.buffer, BUFFER)?;
+            }
+        } else if self.buffer.capacity() - self.buffer.len() < BUFFER / 2 {
+            // What is left is less than one small message: the rest of a larger one is in `large`.
+            self.buffer.drain(..self.start);
+            self.start = 0;
+        }
+        Ok(())
+    }
+
+    /// What to say when nothing more can be taken, or `None` while the channel is open.
+    fn ended(&self) -> Option<Result<Received, Error>> {
+        let within = self.large.is_some() || self.start < self.buffer.len();
+        let died = |message| Some(Err(Error::new(ErrorKind::PeerDied, message)));
+        match self.end.as_ref()? {
+            End::Broken { kind, message } => Some(Err(Error::new(*kind, message.clone()))),
+            _ if within => died("the other side ended in the middle of a message"),
+            End::Reset => {
+                died("the other side closed the connection before it had read all that was sent to it")
+            }
+            End::Closed => Some(Ok(Received::Closed)),
+        }
+    }
+
+    fn look(&mut self, message: &mut Message) -> Result<Received, Error> {
+        let mut share = SHARE;
+        loop {
+            if self.take(message)? {
+                return Ok(Received::Message);
+            }
+            if let Some(ended) = self.ended() {
+                return ended;
+            }
+            let Some(bytes) = self.read()? else {
+                // The end, or nothing there.
+                return self.ended().unwrap_or(Ok(Received::Empty));
+            };
+            share = share.saturating_sub(bytes);
+            if self.drained || share == 0 {
+                return Ok(if self.take(message)? {
+                    Received::Message
+                } else {
+                    Received::Empty
+                });
+            }
+        }
+    }
+}
+
+impl Receiver for SocketReceiver {
+    fn try_recv(&mut self, message: &mut Message) -> Result<Received, Error> {
+        if let Some(End::Broken { kind, message }) = &self.end {
+            return Err(Error::new(*kind, message.clone()));
+        }
+        let received = self.look(message);
+        if let Err(error) = &received {
+            // Whatever follows cannot be trusted to begin with a header.
+            self.end = Some(End::Broken {
+                kind: error.kind(),
+                message: error.to_string(),
+            });
+            self.drained = true;
+            self.large = None;
+            self.buffer = Vec::new();
+            self.start = 0;
+        }
+        received
+    }
+
+    fn ready(&self) -> bool {
+        if self.end.is_some() {
+            return true;
+        }
+        if let Some(large) = &self.large {
+            return large.body.len() == large.header.length as usize;
+        }
+        self.header().is_some_and(|header| {
+            header.check_incoming(self.limit).is_err()
+                || self.buffer.len() - self.start >= Header::SIZE + header.length as usize
+        })
+    }
+
+    fn in_progress(&self) -> bool {
+        (self.large.is_some() || self.start < self.buffer.len()) && !self.ready()
+    }
+
+    fn drained(&self) -> bool {
+        self.drained
+    }
+
+    fn park(&mut self, space: bool, deadline: Option<Instant>) -> Result<(), Error> {
+        if self.ready() {
+            return Ok(());
+        }
+        let gone = self.waiter.wait(&self.link.stream, space, deadline);
+        if gone.map_err(|error| Error::system("cannot wait for the other side", error))? {
+            self.link.set_peer_gone();
+        }
+        Ok(())
+    }
+
+    fn interrupt(&self) -> Interrupt {
+        Interrupt::bell(self.waiter.bell())
+    }
+
+    #[cfg(feature = "tokio")]
+    fn source(&self) -> Result<crate::reactor::Source, Error> {
+        let link = Arc::downgrade(&self.link);
+        let on_gone = move || {
+            if let Some(link) = link.upgrade() {
+                link.set_peer_gone();
+            }
+        };
+        crate::reactor::Source::stream(&self.link.stream, Box::new(on_gone))
+    }
+}
+
+/// Grows a buffer by exactly `more` bytes beyond its length, if they are not there.
+fn reserve(buffer: &mut Vec<u8>, more: usize) -> Result<(), Error> {
+    buffer
+        .try_reserve_exact(more)
+        .map_err(|error| no_memory(more, error))
+}
+
+fn no_memory(bytes: usize, error: TryReserveError) -> Error {
+    let message = format!("no memory for {bytes} bytes of an incoming message");
+    Error::new(ErrorKind::Resource, message).with_source(io::Error::other(error))
+}

@@ -1,0 +1,59 @@
+//! `unix:` and `tcp:`, one implementation: messages framed on a byte stream.
+
+mod incoming;
+mod listener;
+mod outgoing;
+mod tcp;
+mod unix;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+pub(crate) use tcp::{connect as connect_tcp, listen as listen_tcp};
+pub(crate) use unix::{connect as connect_unix, listen as listen_unix};
+
+use crate::{Endpoint, Identity, Peer, Port, sys};
+
+/// Bytes that a sender queues before it refuses more, as long as anything is queued: 16 MiB.
+pub(crate) const QUEUE_LIMIT: usize = 16 << 20;
+
+/// What the two halves of a port share. The connection ends when both are gone, even where a child of a fork still
+/// holds the descriptor, or a reactor.
+struct Link {
+    stream: Arc<sys::Stream>,
+    /// The peer's process has ended: what it sent is still to be read, but no more will come.
+    peer_gone: AtomicBool,
+}
+
+impl Link {
+    fn peer_gone(&self) -> bool {
+        self.peer_gone.load(Ordering::Acquire)
+    }
+
+    fn set_peer_gone(&self) {
+        self.peer_gone.store(true, Ordering::Release);
+    }
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        self.stream.shutdown();
+    }
+}
+
+/// The port of a connected stream.
+fn port(stream: sys::Stream, identity: Identity, endpoint: Endpoint) -> Port {
+    let limit = endpoint.message_limit();
+    let stream = Arc::new(stream);
+    let peer = Peer::new(identity, Arc::downgrade(&stream));
+    let link = Arc::new(Link {
+        stream,
+        peer_gone: AtomicBool::new(false),
+    });
+    Port {
+        sender: Box::new(outgoing::SocketSender::new(Arc::clone(&link), limit)),
+        receiver: Box::new(incoming::SocketReceiver::new(link, limit)),
+        peer,
+        endpoint,
+    }
+}

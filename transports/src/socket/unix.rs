@@ -1,0 +1,41 @@
+//! `unix:`, where the platform has it.
+
+use std::time::Instant;
+
+use super::listener::SocketListener;
+use crate::{Endpoint, Error, ErrorKind, Listener, Port, sys};
+
+pub(crate) fn connect(endpoint: &Endpoint, deadline: Option<Instant>) -> Result<Port, Error> {
+    let stream = sys::connect_unix(endpoint, deadline)?;
+    let server = endpoint.described();
+    let identity = stream.identity().map_err(|error| {
+        Error::system(
+            format!("connected to {server}, but the system does not tell who serves it"),
+            error,
+        )
+    })?;
+    if let Some(expected) = endpoint.expected_server() {
+        match identity {
+            crate::Identity::User { uid, .. } if uid == expected || uid == 0 => {}
+            crate::Identity::User { uid, .. } => {
+                let message = format!(
+                    "refused to use {server}: uid {uid} serves it, but uid {expected} is expected \
+                     (Endpoint::expect_server changes this)"
+                );
+                return Err(Error::new(ErrorKind::Denied, message));
+            }
+            _ => {
+                return Err(Error::new(
+                    ErrorKind::Denied,
+                    format!("nobody vouches for who serves {server}"),
+                ));
+            }
+        }
+    }
+    Ok(super::port(stream, identity, endpoint.clone()))
+}
+
+pub(crate) fn listen(endpoint: &Endpoint) -> Result<Box<dyn Listener>, Error> {
+    let (acceptor, claim) = sys::listen_unix(endpoint)?;
+    Ok(Box::new(SocketListener::new(acceptor, endpoint.clone(), claim)))
+}

@@ -1,0 +1,48 @@
+//! What differs between platforms, and all unsafe code of the project.
+//!
+//! Each platform offers the same items, so that no other module needs to know which one it is:
+//!
+//! | item | what it is |
+//! |---|---|
+//! | `Stream` | a connected socket that never blocks |
+//! | `Acceptor` | a listening socket that never blocks |
+//! | `Arrival` | what one look at a stream brought |
+//! | `Waiter`, `Bell` | blocking until a socket has news, and ending that from another thread |
+//! | `Registration` | a socket in Tokio's reactor |
+//! | `Termination` | being told to end |
+//! | `SpareDescriptor` | a descriptor to give up when none is left |
+//! | `connect_unix`, `listen_unix`, `Claim`, `socket_path`, `HAS_UNIX_SOCKETS` | `unix:` endpoints and who owns their names |
+//! | `user`, `group`, `executable` | who runs this process, and what a peer runs |
+//! | `is_exhaustion`, `accept_failure` | what an error of the system means |
+
+#[cfg(unix)]
+mod unix;
+#[cfg(windows)]
+mod windows;
+
+#[cfg(unix)]
+pub(crate) use unix::*;
+#[cfg(windows)]
+pub(crate) use windows::*;
+
+/// What one look at a stream brought.
+pub(crate) struct Arrival {
+    /// Bytes received; none means that the other side has closed.
+    pub(crate) bytes: usize,
+    /// Bytes that there was room for.
+    pub(crate) asked: usize,
+    /// The peer attached descriptors; they were discarded.
+    pub(crate) attachments: bool,
+}
+
+/// What a failed accept means for the listener.
+pub(crate) enum AcceptFailure {
+    /// Nobody waits.
+    Empty,
+    /// The connection that was to be accepted is dead; look for the next.
+    Skip,
+    /// Something is used up; it may be there again later.
+    Exhausted,
+    /// The listener is broken.
+    Fatal,
+}

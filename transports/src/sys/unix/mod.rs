@@ -1,0 +1,68 @@
+//! Linux, macOS and their kin.
+
+mod identity;
+mod names;
+#[cfg(feature = "tokio")]
+mod reactor;
+mod sockets;
+mod stream;
+#[cfg(feature = "tokio")]
+mod termination;
+mod wait;
+
+use std::io;
+
+pub(crate) use identity::{executable, group, user};
+pub(crate) use names::{Claim, socket_path};
+#[cfg(feature = "tokio")]
+pub(crate) use reactor::{Registration, WatchedPeer};
+pub(crate) use sockets::{connect_unix, listen_unix};
+pub(crate) use stream::{Acceptor, SpareDescriptor, Stream};
+#[cfg(feature = "tokio")]
+pub(crate) use termination::Termination;
+pub(crate) use wait::{Bell, Waiter};
+
+use super::AcceptFailure;
+
+/// Whether `unix:` works here.
+pub(crate) const HAS_UNIX_SOCKETS: bool = true;
+
+/// Whether something of this process or machine is used up: descriptors, memory, disk space.
+pub(crate) fn is_exhaustion(error: &io::Error) -> bool {
+    let code = error.raw_os_error();
+    let codes = [
+        libc::EMFILE,
+        libc::ENFILE,
+        libc::ENOMEM,
+        libc::ENOBUFS,
+        libc::ENOSPC,
+        libc::EDQUOT,
+        libc::ETOOMANYREFS,
+    ];
+    code.is_some_and(|code| codes.contains(&code))
+}
+
+/// What a failed accept means for the listener.
+pub(crate) fn accept_failure(error: &io::Error) -> AcceptFailure {
+    // accept(2) reports errors that were pending on the new connection as its own.
+    let dead = [
+        libc::EINTR,
+        libc::ECONNABORTED,
+        libc::ECONNRESET,
+        libc::EPROTO,
+        libc::EPERM,
+        libc::ENETDOWN,
+        libc::ENOPROTOOPT,
+        libc::EHOSTDOWN,
+        libc::EHOSTUNREACH,
+        libc::EOPNOTSUPP,
+        libc::ENETUNREACH,
+        libc::ETIMEDOUT,
+    ];
+    match error.raw_os_error() {
+        _ if error.kind() == io::ErrorKind::WouldBlock => AcceptFailure::Empty,
+        _ if is_exhaustion(error) => AcceptFailure::Exhausted,
+        Some(code) if dead.contains(&code) => AcceptFailure::Skip,
+        _ => AcceptFailure::Fatal,
+    }
+}

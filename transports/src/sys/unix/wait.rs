@@ -1,0 +1,200 @@
+//! Blocking in poll(2), and being interrupted there.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering, fence};
+use std::sync::{Arc, OnceLock};
+use std::time::Instant;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+
+use super::identity::PeerProcess;
+use super::{Acceptor, Stream};
+
+/// Waits for the news of one socket. What it needs beside the socket is made when it first blocks.
+pub(crate) struct Waiter {
+    bell: Arc<Bell>,
+    /// Known from the first wait on.
+    peer: Option<PeerProcess>,
+}
+
+/// Ends a wait from another thread.
+pub(crate) struct Bell {
+    raised: AtomicBool,
+    /// Made by the first wait; without it, the flag is enough.
+    wire: OnceLock<Wire>,
+}
+
+impl Waiter {
+    pub(crate) fn new() -> Self {
+        let bell = Bell {
+            raised: AtomicBool::new(false),
+            wire: OnceLock::new(),
+        };
+        Self {
+            bell: Arc::new(bell),
+            peer: None,
+        }
+    }
+
+    pub(crate) fn bell(&self) -> Arc<Bell> {
+        Arc::clone(&self.bell)
+    }
+
+    /// Blocks until the stream has news, or room if `space` is set, or the bell rings, or the deadline passes, or the
+    /// peer's process has ended: then it returns true.
+    pub(crate) fn wait(
+        &mut self,
+        stream: &Stream,
+        space: bool,
+        deadline: Option<Instant>,
+    ) -> io::Result<bool> {
+        if self.peer.is_none() {
+            // Out of descriptors, the end of the stream has to do until the next wait.
+            self.peer = PeerProcess::of(stream).ok();
+        }
+        let flags = if space {
+            PollFlags::IN | PollFlags::OUT
+        } else {
+            PollFlags::IN
+        };
+        match &self.peer {
+            Some(PeerProcess::Gone) => Ok(true),
+            Some(PeerProcess::Watched(death)) => {
+                let mut fds = [PollFd::new(stream, flags), PollFd::new(death, PollFlags::IN)];
+                self.bell.wait_with(&mut fds, deadline)?;
+                Ok(!fds[1].revents().is_empty())
+            }
+            Some(PeerProcess::Untold) | None => {
+                self.bell.wait_with(&mut [PollFd::new(stream, flags)], deadline)?;
+                Ok(false)
+            }
+        }
+    }
+
+    /// Blocks until somebody may be accepted, or the bell rings, or the deadline passes.
+    pub(crate) fn wait_to_accept(
+        &mut self,
+        acceptor: &Acceptor,
+        deadline: Option<Instant>,
+    ) -> io::Result<()> {
+        self.bell
+            .wait_with(&mut [PollFd::new(acceptor, PollFlags::IN)], deadline)
+    }
+}
+
+impl Bell {
+    /// Ends the present wait, or the next.
+    pub(crate) fn ring(&self) {
+        if self.raised.swap(true, Ordering::SeqCst) {
+            return;
+        }
+        // Either this thread sees the wire, or the waiting one, which makes the wire first, sees the flag.
+        fence(Ordering::SeqCst);
+        if let Some(wire) = self.wire.get() {
+            wire.pull();
+        }
+    }
+
+    fn wait_with<'a>(&'a self, fds: &mut [PollFd<'a>], deadline: Option<Instant>) -> io::Result<()> {
+        let wire = match self.wire.get() {
+            Some(wire) => wire,
+            None => {
+                let made = Wire::new()?;
+                self.wire.get_or_init(|| made)
+            }
+        };
+        fence(Ordering::SeqCst);
+        if !self.raised.load(Ordering::SeqCst) {
+            Self::poll(wire, fds, deadline)?;
+        }
+        // In this order: what rings in between leaves the flag up for the next wait.
+        if self.raised.swap(false, Ordering::SeqCst) {
+            wire.slacken();
+        }
+        Ok(())
+    }
+
+    fn poll<'a>(wire: &'a Wire, fds: &mut [PollFd<'a>], deadline: Option<Instant>) -> io::Result<()> {
+        let timeout = deadline.map(|deadline| {
+            let left = deadline.saturating_duration_since(Instant::now());
+            Timespec {
+                tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
+                tv_nsec: left.subsec_nanos().into(),
+            }
+        });
+        // A socket, perhaps a process, and the wire.
+        let mut all: [PollFd<'_>; 3] =
+            std::array::from_fn(|_| PollFd::from_borrowed_fd(wire.end(), PollFlags::IN));
+        let count = fds.len();
+        all[..count].clone_from_slice(fds);
+        match poll(&mut all[..=count], timeout.as_ref()) {
+            // A signal is a reason as good as any to look again.
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+        fds.clone_from_slice(&all[..count]);
+        Ok(())
+    }
+}
+
+/// What a thread that blocks in poll(2) is woken by.
+#[cfg(target_os = "linux")]
+struct Wire(OwnedFd);
+
+#[cfg(target_os = "linux")]
+impl Wire {
+    fn new() -> io::Result<Self> {
+        use rustix::event::{EventfdFlags, eventfd};
+        Ok(Self(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?))
+    }
+
+    fn end(&self) -> std::os::fd::BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+
+    fn pull(&self) {
+        // It fails only if the counter is full, which wakes as well.
+        let _ = rustix::io::retry_on_intr(|| rustix::io::write(&self.0, &1_u64.to_ne_bytes()));
+    }
+
+    fn slacken(&self) {
+        let mut count = [0; 8];
+        // It fails only if nothing was written: the flag alone was seen.
+        let _ = rustix::io::retry_on_intr(|| rustix::io::read(&self.0, &mut count));
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+struct Wire {
+    near: OwnedFd,
+    far: OwnedFd,
+}
+
+#[cfg(not(target_os = "linux"))]
+impl Wire {
+    fn new() -> io::Result<Self> {
+        let (near, far) = rustix::pipe::pipe()?;
+        for end in [&near, &far] {
+            rustix::io::fcntl_setfd(end, rustix::io::FdFlags::CLOEXEC)?;
+            rustix::io::ioctl_fionbio(end, true)?;
+        }
+        Ok(Self { near, far })
+    }
+
+    fn end(&self) -> std::os::fd::BorrowedFd<'_> {
+        self.near.as_fd()
+    }
+
+    fn pull(&self) {
+        // It fails only if the pipe is full, which wakes as well.
+        let _ = rustix::io::retry_on_intr(|| rustix::io::write(&self.far, &[1]));
+    }
+
+    fn slacken(&self) {
+        let mut pulls = [0; 16];
+        // It fails only if nothing was written: the flag alone was seen.
+        let _ = rustix::io::retry_on_intr(|| rustix::io::read(&self.near, &mut pulls));
+    }
+}

@@ -1,0 +1,91 @@
+//! Windows: `mem:` and `tcp:`.
+
+#[cfg(feature = "tokio")]
+mod reactor;
+mod stream;
+mod wait;
+
+use std::io;
+use std::path::PathBuf;
+use std::time::Instant;
+
+use windows_sys::Win32::Foundation::{ERROR_NOT_ENOUGH_MEMORY, ERROR_TOO_MANY_OPEN_FILES};
+use windows_sys::Win32::Networking::WinSock as winsock;
+
+#[cfg(feature = "tokio")]
+pub(crate) use reactor::{Registration, WatchedPeer};
+pub(crate) use stream::{Acceptor, SpareDescriptor, Stream};
+pub(crate) use wait::{Bell, Waiter};
+
+use super::AcceptFailure;
+use crate::{Endpoint, Error, ErrorKind};
+
+/// Whether `unix:` works here.
+pub(crate) const HAS_UNIX_SOCKETS: bool = false;
+
+/// The right to serve a name: there are none yet.
+pub(crate) enum Claim {}
+
+/// Refused: see [`HAS_UNIX_SOCKETS`].
+pub(crate) fn connect_unix(endpoint: &Endpoint, _deadline: Option<Instant>) -> Result<Stream, Error> {
+    Err(unsupported(endpoint))
+}
+
+/// Refused: see [`HAS_UNIX_SOCKETS`].
+pub(crate) fn listen_unix(endpoint: &Endpoint) -> Result<(Acceptor, Option<Claim>), Error> {
+    Err(unsupported(endpoint))
+}
+
+/// The socket of a name: there are none.
+pub(crate) fn socket_path(_name: &str) -> Option<PathBuf> {
+    None
+}
+
+/// Users have no numbers here.
+pub(crate) fn user() -> Option<u32> {
+    None
+}
+
+/// Groups have no numbers here.
+pub(crate) fn group() -> Option<u32> {
+    None
+}
+
+/// No transport here tells a peer's process.
+pub(crate) fn executable(_stream: &Stream, _pid: u32) -> Option<PathBuf> {
+    None
+}
+
+/// Whether something of this process or machine is used up.
+pub(crate) fn is_exhaustion(error: &io::Error) -> bool {
+    let codes = [
+        ERROR_NOT_ENOUGH_MEMORY.cast_signed(),
+        ERROR_TOO_MANY_OPEN_FILES.cast_signed(),
+        winsock::WSAEMFILE,
+        winsock::WSAENOBUFS,
+    ];
+    error.raw_os_error().is_some_and(|code| codes.contains(&code))
+}
+
+/// What a failed accept means for the listener.
+pub(crate) fn accept_failure(error: &io::Error) -> AcceptFailure {
+    let dead = [
+        winsock::WSAECONNRESET,
+        winsock::WSAECONNABORTED,
+        winsock::WSAEINTR,
+        winsock::WSAENETDOWN,
+        winsock::WSAETIMEDOUT,
+    ];
+    match error.raw_os_error() {
+        _ if error.kind() == io::ErrorKind::WouldBlock => AcceptFailure::Empty,
+        _ if is_exhaustion(error) => AcceptFailure::Exhausted,
+        Some(code) if dead.contains(&code) => AcceptFailure::Skip,
+        _ => AcceptFailure::Fatal,
+    }
+}
+
+fn unsupported(endpoint: &Endpoint) -> Error {
+    let message =
+        format!("cannot use \"{endpoint}\": unix: is not supported on Windows yet; use tcp: or mem:");
+    Error::new(ErrorKind::Unsupported, message)
+}
