@@ -1,5 +1,6 @@
 //! The receiving half of a connection.
 
+use std::mem;
 use std::ops::ControlFlow;
 use std::time::Instant;
 
@@ -14,6 +15,8 @@ pub(crate) struct Inbox {
     pub(crate) message: Message,
     /// Since when a message is there in part.
     begun: Option<Instant>,
+    /// `each` stopped the last look before its end, so that the next one begins with what is left in the buffer.
+    interrupted: bool,
     /// Nothing more will come.
     pub(crate) ended: bool,
 }
@@ -24,6 +27,7 @@ impl Inbox {
             receiver,
             message: Message::default(),
             begun: None,
+            interrupted: false,
             ended: false,
         }
     }
@@ -43,6 +47,7 @@ impl Inbox {
                     if self.receiver.in_progress() {
                         self.begun.get_or_insert(now);
                     }
+                    self.interrupted = false;
                     return self.receiver.drained();
                 }
                 Ok(Received::Closed) => {
@@ -60,13 +65,15 @@ impl Inbox {
             }
             let arrived = link.take_in(&mut self.message, now);
             if each(arrived, &mut self.message.body).is_break() {
+                self.interrupted = true;
                 return false;
             }
             if self.receiver.drained() && !self.receiver.ready() {
                 if self.receiver.in_progress() {
                     self.begun = Some(now);
                 }
-                return true;
+                // The port was drained in an earlier look, perhaps, and the news that led to this one came after that.
+                return !mem::take(&mut self.interrupted);
             }
         }
     }
