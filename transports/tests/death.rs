@@ -1,5 +1,13 @@
 //! A peer that is killed, with and without somebody who still holds its socket.
 #![cfg(unix)]
+#![cfg_attr(
+    not(target_os = "linux"),
+    allow(
+        dead_code,
+        unused_imports,
+        reason = "only Linux tells of processes beside the end of a stream"
+    )
+)]
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 mod common;
