@@ -107,7 +107,7 @@ pub(crate) struct Driver {
     late: Option<Instant>,
     /// Nothing more will come.
     ended: bool,
-    /// Until when a closed connection reads on, so that its peer gets to read why it was closed.
+    /// Until when a closed connection stays, so that its peer gets to read why it was closed.
     linger: Option<Instant>,
     serving: Option<Serving>,
 }
@@ -216,17 +216,15 @@ impl Driver {
             wake_all(room.into_iter().chain(woken));
             state
         };
-        match closed_by {
-            // A socket that is closed with something unread may take back what it sent last.
-            Some(ClosedBy::Us) if !self.link.is_connecting() && !self.ended => {
-                let limit = self.link.limits.handshake;
-                let linger = *self.linger.get_or_insert_with(|| Instant::now() + limit);
-                if Instant::now() >= linger {
-                    return ControlFlow::Break(());
-                }
+        if let Some(closed_by) = closed_by {
+            // What was sent last is to be read: so it must leave first, and a socket that is closed with something
+            // unread may take it back.
+            let heard = self.ended || self.link.is_connecting() || closed_by != ClosedBy::Us;
+            let limit = self.link.limits.handshake;
+            let linger = *self.linger.get_or_insert_with(|| Instant::now() + limit);
+            if (heard && !blocked) || Instant::now() >= linger {
+                return ControlFlow::Break(());
             }
-            Some(_) if !blocked => return ControlFlow::Break(()),
-            _ => {}
         }
         self.arm(deadline, cx)
     }
