@@ -31,9 +31,13 @@ const LAST_PAUSE: Duration = Duration::from_millis(50);
 pub struct Connect<C> {
     plan: Option<Plan>,
     #[cfg(feature = "tokio")]
-    running: Option<Pin<Box<dyn Future<Output = Result<Client, Error>> + Send>>>,
+    running: Option<Running>,
     client: PhantomData<fn() -> C>,
 }
+
+/// A connection in the making that was polled.
+#[cfg(feature = "tokio")]
+type Running = Pin<Box<dyn Future<Output = Result<Client, Error>> + Send>>;
 
 /// What is to be done, and how.
 struct Plan {

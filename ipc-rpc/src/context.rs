@@ -3,7 +3,6 @@
 use std::any::{Any, TypeId};
 use std::collections::HashMap;
 use std::future::Future;
-use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Poll, Waker};
@@ -85,6 +84,7 @@ pub(crate) struct Attachments(HashMap<TypeId, Box<dyn Any + Send + Sync>>);
 
 impl Attachments {
     /// Attaches `value`, in place of an earlier one of the same type.
+    #[cfg(feature = "tokio")]
     pub(crate) fn attach<T: Any + Send + Sync>(&mut self, value: T) {
         self.0.insert(TypeId::of::<T>(), Box::new(value));
     }
@@ -135,6 +135,7 @@ impl Cancellation {
     }
 
     /// Makes it fit for another call, if nobody else holds it.
+    #[cfg(feature = "tokio")]
     pub(crate) fn reset(this: &mut Arc<Self>) {
         match Arc::get_mut(this) {
             Some(unique) => {
@@ -151,9 +152,10 @@ impl Cancellation {
 }
 
 /// Runs `future` until it is done or the call is cancelled, in which case it is dropped.
+#[cfg(feature = "tokio")]
 pub(crate) async fn unless_cancelled<F: Future>(
     cancellation: &Cancellation,
-    mut future: Pin<&mut F>,
+    mut future: std::pin::Pin<&mut F>,
 ) -> Option<F::Output> {
     std::future::poll_fn(|cx| match cancellation.poll(cx.waker()) {
         Poll::Ready(()) => Poll::Ready(None),

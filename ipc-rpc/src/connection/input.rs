@@ -18,17 +18,6 @@ use crate::{Error, ErrorKind};
 
 /// What has happened.
 impl Connection {
-    /// Judges a header by itself, as soon as it is there and before room is made for its body.
-    /// [`Self::handle_message`] does it again; a driver that receives whole messages need not.
-    ///
-    /// # Errors
-    /// As for `handle_message`, but the connection is not closed.
-    pub(crate) fn examine(&self, header: &Header) -> Result<(), Error> {
-        self.judge(header)
-            .map(drop)
-            .map_err(|rule| Error::new(ErrorKind::Protocol, rule.to_string()))
-    }
-
     /// A message has arrived. `body` is looked at only if it belongs to the handshake or is a reason to
     /// close; those who are told of a request or reply know what to do with its body.
     ///

@@ -14,6 +14,8 @@ pub(crate) struct Inbox {
     pub(crate) message: Message,
     /// Since when a message is there in part.
     begun: Option<Instant>,
+    /// The last look stopped before it had seen all there was.
+    cut_short: bool,
     /// Nothing more will come.
     pub(crate) ended: bool,
 }
@@ -24,6 +26,7 @@ impl Inbox {
             receiver,
             message: Message::default(),
             begun: None,
+            cut_short: false,
             ended: false,
         }
     }
@@ -40,6 +43,7 @@ impl Inbox {
             match self.receiver.try_recv(&mut self.message) {
                 Ok(Received::Message) => self.begun = None,
                 Ok(Received::Empty) => {
+                    self.cut_short = false;
                     if self.receiver.in_progress() {
                         self.begun.get_or_insert(now);
                     }
@@ -60,9 +64,12 @@ impl Inbox {
             }
             let arrived = link.take_in(&mut self.message, now);
             if each(arrived, &mut self.message.body).is_break() {
+                self.cut_short = true;
                 return false;
             }
-            if self.receiver.drained() && !self.receiver.ready() {
+            // What the port saw in an earlier look says nothing of what has arrived, and was announced, since.
+            let seen = self.receiver.drained() && !self.receiver.ready();
+            if seen && !std::mem::take(&mut self.cut_short) {
                 if self.receiver.in_progress() {
                     self.begun = Some(now);
                 }
@@ -83,6 +90,7 @@ pub(crate) enum Arrived {
     /// Nothing that concerns the reader.
     Nothing,
     /// A call of the peer; its body is still in the message.
+    #[cfg_attr(not(feature = "tokio"), expect(dead_code, reason = "only a server reads them"))]
     Request {
         id: u64,
         ordinal: u64,

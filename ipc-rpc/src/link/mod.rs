@@ -33,6 +33,7 @@ const KEPT_CAPACITY: usize = 4 << 20;
 const KEPT_BUFFERS: usize = 64;
 
 pub(crate) struct Link {
+    #[cfg_attr(not(feature = "tokio"), expect(dead_code, reason = "only a server counts its connections"))]
     pub(crate) id: u64,
     pub(crate) peer: Peer,
     pub(crate) endpoint: Endpoint,
@@ -217,8 +218,13 @@ impl Link {
     /// Notes that a call of the peer has ended to which no answer is due: a one-way call, or one that was cancelled.
     #[cfg(feature = "tokio")]
     pub(crate) fn finish_unanswered(&self, id: u64) {
-        let answer = self.out().core.finish(id, ReplyStatus::Ok, 0);
+        let mut out = self.out();
+        let congested = out.congested(&self.limits);
+        let answer = out.core.finish(id, ReplyStatus::Ok, 0);
         debug_assert!(answer.is_none());
+        if congested {
+            out.drivers.wake();
+        }
     }
 
     /// Lets the client in.

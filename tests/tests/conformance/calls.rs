@@ -1,6 +1,7 @@
 //! Calls in flight, alone and together.
 
 use std::sync::mpsc;
+use std::time::Duration;
 
 use ipc_rpc::ServiceClient;
 use tests::fixture::Fixture;
@@ -111,5 +112,31 @@ pub(crate) async fn served_by_another_process(f: Fixture) {
     if f.transport.vouches() {
         assert_eq!(seen.pid, Some(std::process::id()));
         assert_eq!(client.as_client().peer().pid(), Some(server.pid()));
+    }
+}
+
+pub(crate) async fn news_while_a_batch_is_served(f: Fixture) {
+    let (_server, client) = f.pair().await;
+    for _ in 0..5 {
+        // One write brings the slow call and more behind it than a server takes in without a pause.
+        let slow = {
+            let client = client.clone();
+            f.start(async move { client.hog(30).await.unwrap() })
+        };
+        let batch = f.together(20, |index| {
+            let client = client.clone();
+            async move { client.number(index).await.unwrap() }
+        });
+        // While the slow handler has the connection's thread.
+        let news = {
+            let client = client.clone();
+            f.start(async move {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+                client.number(7).await.unwrap()
+            })
+        };
+        assert_eq!(batch.await, (0..20).collect::<Vec<_>>());
+        assert_eq!(news.join().await, 7);
+        slow.join().await;
     }
 }

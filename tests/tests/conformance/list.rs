@@ -33,6 +33,7 @@ macro_rules! awaiting {
     ($callback:ident $arguments:tt) => {
         $callback! { $arguments
             nothing_before_the_first_poll
+            news_while_a_batch_is_served
         }
     };
 }
