@@ -1,4 +1,4 @@
-//! The service of the first program.
+//! The service of `hello-server` and `hello-client`.
 
 /// Greets people.
 #[ipc_rpc::service]

@@ -8,12 +8,17 @@ use proc_macro2::{TokenStream, TokenTree};
 use quote::{ToTokens, quote};
 use syn::parse::Parser;
 use syn::punctuated::Punctuated;
-use syn::{Attribute, Expr, ExprLit, Lit, Meta, Token, parse_quote};
+use syn::{AttrStyle, Attribute, Expr, ExprLit, Lit, Meta, Token, parse_quote};
 
 use crate::model::{MethodAttributes, TraitAttributes};
 
 /// What the pieces generated for a method take over from it.
 pub(crate) fn of_method(attributes: &[Attribute]) -> MethodAttributes {
+    // What stands inside a default body is about that body.
+    let outer = attributes
+        .iter()
+        .filter(|attribute| matches!(attribute.style, AttrStyle::Outer));
+    let attributes: &[Attribute] = &outer.cloned().collect::<Vec<_>>();
     let is_cfg = |meta: &Meta| meta.path().is_ident("cfg");
     MethodAttributes {
         cfg: select(attributes, |meta| is_cfg(meta).then(|| meta.clone())),
@@ -96,16 +101,12 @@ fn allowance(meta: &Meta) -> Option<Meta> {
 
 /// The attributes for which `choose` gives something, with what it gives; those inside `cfg_attr`, too.
 fn select(attributes: &[Attribute], choose: impl Fn(&Meta) -> Option<Meta>) -> Vec<Attribute> {
-    attributes
-        .iter()
-        .filter_map(|attribute| {
-            let meta = chosen(&attribute.meta, &choose)?;
-            Some(Attribute {
-                meta,
-                ..attribute.clone()
-            })
-        })
-        .collect()
+    let selected = attributes.iter().filter_map(|attribute| {
+        let mut attribute = attribute.clone();
+        attribute.meta = chosen(&attribute.meta, &choose)?;
+        Some(attribute)
+    });
+    selected.collect()
 }
 
 fn chosen(meta: &Meta, choose: &impl Fn(&Meta) -> Option<Meta>) -> Option<Meta> {
@@ -190,5 +191,90 @@ impl ToTokens for Docs {
                 quote!(::core::concat!(#(#lines),*))
             }
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use syn::{TraitItemFn, parse_quote};
+
+    use super::*;
+
+    fn shown(attributes: &[Attribute]) -> String {
+        quote!(#(#attributes)*).to_string()
+    }
+
+    fn expect_same(attributes: &[Attribute], expected: TokenStream) {
+        assert_eq!(shown(attributes), expected.to_string());
+    }
+
+    #[test]
+    fn each_piece_takes_over_what_means_the_same_there() {
+        let method: TraitItemFn = parse_quote! {
+            /// Documented.
+            #[cfg(unix)]
+            #[must_use]
+            #[must_use = "for a reason"]
+            #[allow(one, reason = "it is so")]
+            #[expect(two)]
+            #[warn(three)]
+            #[cfg_attr(all(unix, true), cfg(target_os = "linux"), doc = "on Linux", inline, cfg_attr(x, allow(four)))]
+            #[inline]
+            fn get(&self) {
+                #![allow(five)]
+            }
+        };
+        let attributes = of_method(&method.attrs);
+        assert!(!attributes.deprecated);
+        expect_same(
+            &attributes.cfg,
+            quote!(#[cfg(unix)] #[cfg_attr(all(unix, true), cfg(target_os = "linux"))]),
+        );
+        expect_same(
+            &attributes.forward,
+            quote! {
+                #[cfg(unix)]
+                #[allow(one, reason = "it is so")]
+                #[allow(two)]
+                #[cfg_attr(all(unix, true), cfg(target_os = "linux"), cfg_attr(x, allow(four)))]
+            },
+        );
+        expect_same(
+            &attributes.client,
+            quote! {
+                #[doc = r" Documented."]
+                #[cfg(unix)]
+                #[must_use = "for a reason"]
+                #[allow(one, reason = "it is so")]
+                #[allow(two)]
+                #[cfg_attr(all(unix, true), cfg(target_os = "linux"), doc = "on Linux", cfg_attr(x, allow(four)))]
+            },
+        );
+    }
+
+    #[test]
+    fn only_a_future_drops_the_bare_must_use() {
+        let attributes: Vec<Attribute> = vec![parse_quote!(#[must_use]), parse_quote!(#[rpc(result)])];
+        expect_same(&of_rewritten(&attributes, true), quote!());
+        expect_same(&of_rewritten(&attributes, false), quote!(#[must_use]));
+    }
+
+    #[test]
+    fn docs_are_the_text_without_its_markers() {
+        let docs = |attributes: &[Attribute]| Docs::of(attributes).to_token_stream().to_string();
+        let written = [
+            parse_quote!(#[doc = " First."]),
+            parse_quote!(#[doc = ""]),
+            parse_quote!(#[doc = "     indented code"]),
+            parse_quote!(#[inline]),
+        ];
+        assert_eq!(docs(&written), quote!("First.\n\n    indented code").to_string());
+        assert_eq!(docs(&[]), quote!("").to_string());
+        let computed = [
+            parse_quote!(#[doc = " First."]),
+            parse_quote!(#[doc = include_str!("more.md")]),
+        ];
+        let expected = quote!(::core::concat!("First.", "\n", include_str!("more.md"), "\n"));
+        assert_eq!(docs(&computed), expected.to_string());
     }
 }

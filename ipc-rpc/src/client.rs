@@ -62,7 +62,9 @@ impl Client {
     pub(crate) fn new(link: Arc<Link>, info: &'static ServiceInfo) -> Self {
         let (codec, max_body) = {
             let out = link.out();
-            (out.codec(), out.core.max_body_to_send() as usize)
+            // What the peer takes, and what our own port lets out.
+            let max_body = (out.core.max_body_to_send() as usize).min(link.endpoint.message_limit());
+            (out.codec(), max_body)
         };
         Self::bind(
             Arc::new(Open {

@@ -31,9 +31,13 @@ const LAST_PAUSE: Duration = Duration::from_millis(50);
 pub struct Connect<C> {
     plan: Option<Plan>,
     #[cfg(feature = "tokio")]
-    running: Option<Pin<Box<dyn Future<Output = Result<Client, Error>> + Send>>>,
+    running: Option<Running>,
     client: PhantomData<fn() -> C>,
 }
+
+/// A connection in the making that was polled.
+#[cfg(feature = "tokio")]
+type Running = Pin<Box<dyn Future<Output = Result<Client, Error>> + Send>>;
 
 /// What is to be done, and how.
 struct Plan {
@@ -278,7 +282,11 @@ fn refused(link: &Link, out: &Out) -> Error {
         }
         _ => {
             let error = out.closed_error(link, Outcome::NotSent);
-            let sentence = format!("cannot connect to {:?}: {error}", link.endpoint.to_string());
+            let advice = match error.kind() {
+                ErrorKind::Protocol => "; what answers there is no ipc-rpc server, or one of another age",
+                _ => "",
+            };
+            let sentence = format!("cannot connect to {:?}: {error}{advice}", link.endpoint.to_string());
             Error::new(error.kind(), sentence)
         }
     }

@@ -152,8 +152,8 @@ impl Driver {
         let Some(mut inbox) = link.try_inbox() else {
             // Somebody else reads, and wakes this driver on leaving; unless that was between the try and this note.
             link.out().drivers.missed = true;
-            self.missed = link.try_inbox().is_none();
-            return self.missed;
+            self.missed = true;
+            return link.try_inbox().is_none();
         };
         let drained = inbox.receive(link, |arrived, body| {
             match (arrived, serving.as_mut()) {
@@ -257,8 +257,12 @@ impl Driver {
                 self.link.handle_timeout(now);
             }
             if self.late.is_some_and(|late| now >= late) {
-                self.late = None;
-                self.link.close_late();
+                // Somebody else may have read the rest; or be reading, and then sees to it.
+                self.late = self.link.try_inbox().and_then(|inbox| inbox.late(&self.link));
+                if self.late.is_some_and(|late| now >= late) {
+                    self.late = None;
+                    self.link.close_late();
+                }
             }
             if idle.is_some_and(|idle| now >= idle) {
                 self.shrink();
@@ -302,14 +306,16 @@ impl Future for Driver {
             },
         };
         let mut budget = Budget::new();
+        // What the reactor told of was lost on the look that found somebody else reading.
+        let mut unannounced = std::mem::take(&mut this.missed);
         let ended = loop {
             if this.turn(cx).is_break() {
                 break true;
             }
             let congested = this.serving.is_some() && this.link.out().congested(&this.link.limits);
-            let mut received = std::mem::take(&mut this.missed);
+            let mut received = std::mem::take(&mut unannounced);
             if received {
-                this.receive(&mut budget);
+                unannounced = !this.receive(&mut budget);
             } else if !congested {
                 match source.poll_recv(cx, || this.receive(&mut budget)) {
                     Poll::Ready(Ok(())) => received = true,
@@ -320,6 +326,7 @@ impl Future for Driver {
             if received {
                 this.busy = Some(budget.started);
                 if budget.is_spent() {
+                    this.missed |= unannounced;
                     cx.waker().wake_by_ref();
                     break this.turn(cx).is_break();
                 }

@@ -183,17 +183,11 @@ impl fmt::Display for Error {
     }
 }
 
+/// The sentence, with kind and outcome behind it: this is what the user of a program reads whose `main` returns the
+/// error, or which calls `unwrap`.
 impl fmt::Debug for Error {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut debug = formatter.debug_struct("Error");
-        debug
-            .field("kind", &self.0.kind)
-            .field("outcome", &self.0.outcome)
-            .field("message", &self.0.message);
-        if let Some(method) = self.0.method {
-            debug.field("method", &method);
-        }
-        debug.finish()
+        write!(formatter, "{} ({:?}, {:?})", self.0.message, self.0.kind, self.0.outcome)
     }
 }
 

@@ -77,6 +77,11 @@ pub use server::{ConnectRequest, Listening, Reject, Run, Server, ServerHandle, s
 pub use service::{MethodInfo, ServiceInfo};
 pub use transports::{Endpoint, Identity, Peer, Scheme};
 
+/// The Rust of the README, as doctests.
+#[cfg(all(doctest, feature = "tokio"))]
+#[doc = include_str!("../../README.md")]
+struct Readme;
+
 /// Keeps the server's half of an expansion if this crate can serve: see `__private`.
 #[doc(hidden)]
 #[cfg(feature = "tokio")]

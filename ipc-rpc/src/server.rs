@@ -368,8 +368,10 @@ impl fmt::Debug for Listening {
 #[must_use = "a server does nothing until it is awaited or waited for"]
 pub struct Run {
     listening: Option<Result<Listening, Error>>,
-    running: Option<Pin<Box<dyn Future<Output = Result<(), Error>> + Send>>>,
+    running: Option<Pin<Box<Running>>>,
 }
+
+type Running = dyn Future<Output = Result<(), Error>> + Send;
 
 impl Run {
     fn new(listening: Result<Listening, Error>) -> Self {

@@ -2,7 +2,7 @@
 
 /// Changes with the platform.
 #[ipc_rpc::service(name = "cond", version = 7, codec = "json")]
-#[allow(clippy::too_many_arguments)]
+#[allow(clippy::too_many_arguments, reason = "it is there to be copied")]
 pub trait Conditional {
     /// One of two versions.
     #[cfg(unix)]

@@ -1,6 +1,14 @@
 //! The services whose expansions `tests/golden` records, at work: each is called through its client, with either codec.
 //!
 //! That the expansions are as recorded is tested where the macro is, in `ipc-rpc-derive`.
+#![allow(
+    clippy::unwrap_used,
+    reason = "a failed unwrap is a failed test, also in a handler"
+)]
+#![allow(
+    unreachable_pub,
+    reason = "the services are written as a library would write them"
+)]
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;

@@ -28,7 +28,8 @@ pub fn connect(endpoint: &Endpoint, deadline: Option<Instant>) -> Result<Port, E
 /// Listens on `endpoint`.
 ///
 /// For a name or a path, a lock file beside the socket decides who owns it: a live server's name is never taken,
-/// and the socket of one that died is replaced.
+/// and the socket of one that died is replaced. Call it in the process that serves: clients take the end of the
+/// process that listened for the end of the server, even if a child of it accepts.
 ///
 /// # Errors
 /// `InUse` if it is served already; `Denied` if the directory does not belong to us alone, or the system refuses;

@@ -52,8 +52,9 @@ pub enum Accepted {
 pub enum Sent {
     /// The port has it, whole. [`Sender::flush`] moves it on.
     Accepted,
-    /// Too much is queued already; nothing was taken. [`Sender::flush`], and try again once it says
-    /// [`Flushed::Done`]. A message is never refused for its size alone: with nothing queued, one always goes.
+    /// Too much is queued already; nothing was taken. Try again after a [`Sender::flush`]; once that says
+    /// [`Flushed::Done`], it goes. A message is never refused for its size alone: with nothing queued, one always
+    /// goes.
     Full,
 }
 
@@ -81,7 +82,7 @@ pub enum Received {
 pub trait Sender: Send {
     /// Queues one message without blocking. `header.length` is set by the port from the body's length.
     ///
-    /// A large body may be taken whole rather than copied: `body` is then left with another buffer of unspecified
+    /// A body may be taken whole rather than copied: `body` is then left with another buffer of unspecified
     /// content. Either way the caller may reuse `body` at once.
     /// Small messages stay queued until [`Sender::flush`], so that several leave in one system call.
     ///

@@ -11,13 +11,34 @@ use crate::{Error, ErrorKind, sys};
 /// that it saw all there was.
 ///
 /// Both `poll` functions work alike. If there may be news, they run `look` once and return `Ready`; otherwise they
-/// leave the task's waker and return `Pending`. Neither makes a system call or allocates memory. A driver calls them until
-/// `Pending`, and only then lets go of the thread:
+/// leave the task's waker and return `Pending`. Neither makes a system call or allocates memory. A driver calls
+/// `poll_recv`, and while a flush was blocked `poll_space`, until `Pending`, and only then lets go of the thread:
 ///
-/// ```ignore
-/// while source.poll_recv(cx, || { receive_what_is_there(); receiver.drained() }).is_ready() {}
-/// while blocked && source.poll_space(cx, || { blocked = flush() == Flushed::Blocked; blocked }).is_ready() {}
-/// Poll::Pending
+/// ```
+/// # use std::task::{Context, Poll};
+/// # use transports::{Error, Message, Port, Received, reactor::Source};
+/// fn drive(port: &mut Port, source: &Source, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+///     let Port { receiver, .. } = port;
+///     let mut message = Message::default();
+///     loop {
+///         let mut received = Ok(Received::Empty);
+///         let polled = source.poll_recv(cx, || {
+///             loop {
+///                 received = receiver.try_recv(&mut message);
+///                 match received {
+///                     Ok(Received::Message) => println!("{} bytes", message.body.len()),
+///                     _ => return receiver.drained(),
+///                 }
+///             }
+///         })?;
+///         if received? == Received::Closed {
+///             return Poll::Ready(Ok(()));
+///         }
+///         if polled.is_pending() {
+///             return Poll::Pending;
+///         }
+///     }
+/// }
 /// ```
 ///
 /// After [`Received::Closed`](crate::Received::Closed) or an error there will always be news: stop asking.

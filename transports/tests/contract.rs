@@ -8,7 +8,9 @@ use common::{
     body, flush, header, over_every_transport, over_every_transport_with, receive, receive_into, send,
     together, watchdog,
 };
-use transports::{Accepted, Endpoint, ErrorKind, Flushed, Header, Identity, Message, Received, Scheme, Sent};
+use transports::{
+    Accepted, Endpoint, ErrorKind, Flushed, Header, Identity, Message, Port, Received, Scheme, Sent,
+};
 
 #[test]
 fn messages_arrive_whole_and_in_order() {
@@ -470,5 +472,65 @@ fn dropping_a_port_while_another_thread_waits_ends_the_wait() {
             },
             || drop(server),
         );
+    });
+}
+
+#[test]
+fn both_sides_send_as_fast_as_they_can() {
+    const COUNT: u64 = 20_000;
+    // Small ones, and now and then one that fills the system's buffers.
+    let size = |id: u64| {
+        if id % 1000 == 999 {
+            1 << 20
+        } else {
+            (id % 300) as usize
+        }
+    };
+    let exchange = move |mut port: Port, seed: u64| {
+        let (mut sent, mut received) = (0, 0);
+        let mut message = Message::default();
+        let mut bytes = Vec::new();
+        let deadline = watchdog();
+        while sent < COUNT || received < COUNT || port.sender.queued() > 0 {
+            let mut blocked = false;
+            while sent < COUNT && !blocked {
+                bytes.clear();
+                bytes.extend_from_slice(&body(size(sent), seed ^ sent));
+                match port.sender.try_send(&header(sent), &mut bytes).unwrap() {
+                    Sent::Accepted => sent += 1,
+                    Sent::Full => break,
+                }
+                // A batch of 16 at a time.
+                if sent % 16 == 0 {
+                    blocked = port.sender.flush().unwrap() == Flushed::Blocked;
+                }
+            }
+            blocked = port.sender.flush().unwrap() == Flushed::Blocked;
+            while received < COUNT {
+                match port.receiver.try_recv(&mut message).unwrap() {
+                    Received::Message => {
+                        assert_eq!(message.header.id, received);
+                        assert!(message.body == body(size(received), (1 - seed) ^ received));
+                        received += 1;
+                        if port.receiver.drained() && !port.receiver.ready() {
+                            break;
+                        }
+                    }
+                    Received::Empty => break,
+                    Received::Closed => panic!("closed after {received}"),
+                }
+            }
+            if received < COUNT || blocked {
+                port.receiver.park(blocked, deadline).unwrap();
+            }
+            assert!(
+                Instant::now() < deadline.unwrap(),
+                "stuck at {sent} sent, {received} received"
+            );
+        }
+        port
+    };
+    over_every_transport(|client, server| {
+        together(|| exchange(client, 0), || drop(exchange(server, 1)));
     });
 }

@@ -299,3 +299,38 @@ fn a_memory_port_needs_no_reactor() {
     assert!(source.poll_recv(&mut cx, || true).is_ready());
     assert!(source.poll_recv(&mut cx, || true).is_pending());
 }
+
+#[test]
+fn two_runtimes_exchange_bursts() {
+    over_every_transport(|client, server| {
+        let client = std::thread::spawn(move || {
+            runtime().block_on(async {
+                let mut client = Driver::new(client);
+                for round in 0..500_u64 {
+                    let burst = round % 20 + 1;
+                    for id in 0..burst {
+                        client.send(header(id), &body(id as usize * 7, round)).await;
+                    }
+                    for id in 0..burst {
+                        let answer = client.receive().await;
+                        assert_eq!(
+                            (answer.header.id, answer.body),
+                            (id, body(id as usize * 7, round))
+                        );
+                    }
+                }
+            });
+        });
+        runtime().block_on(async {
+            let mut server = Driver::new(server);
+            let mut message = Message::default();
+            let serve = async {
+                while server.receive_into(&mut message).await == Received::Message {
+                    server.send(message.header, &message.body).await;
+                }
+            };
+            timeout(common::WATCHDOG, serve).await.unwrap();
+        });
+        client.join().unwrap();
+    });
+}

@@ -4,6 +4,7 @@ use proc_macro2::TokenStream;
 use quote::{ToTokens, quote};
 use syn::{
     Expr, FnArg, ItemTrait, Pat, ReturnType, Stmt, Token, TraitItem, TraitItemFn, Type, TypeParamBound,
+    parse_quote,
 };
 
 use crate::attributes::of_rewritten;
@@ -16,6 +17,10 @@ use crate::parse::holds_anyway;
 pub(crate) fn rewritten(written: &ItemTrait) -> ItemTrait {
     let mut interface = written.clone();
     interface.attrs = of_rewritten(&written.attrs, false);
+    // In a program that only calls, nobody implements the trait, and nothing else names it.
+    interface
+        .attrs
+        .push(parse_quote!(#[allow(dead_code, reason = "a program may only call the service")]));
     add_bounds(&mut interface);
     for item in &mut interface.items {
         if let TraitItem::Fn(function) = item {

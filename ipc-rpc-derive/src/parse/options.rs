@@ -41,6 +41,9 @@ pub(super) fn of_service(tokens: TokenStream, errors: &mut Errors) -> ServiceOpt
     options
 }
 
+/// What the handshake carries.
+const LONGEST_NAME: usize = 255;
+
 fn name(meta: &Meta, errors: &mut Errors) -> Option<String> {
     let text = string(meta, "name = \"..\"", errors)?;
     let name = text.value();
@@ -48,6 +51,11 @@ fn name(meta: &Meta, errors: &mut Errors) -> Option<String> {
         errors.at(
             text,
             "a service needs a name: leave the option out to take the trait's",
+        );
+    } else if name.len() > LONGEST_NAME {
+        errors.at(
+            text,
+            format!("the name of a service has at most {LONGEST_NAME} bytes"),
         );
     } else if name
         .chars()

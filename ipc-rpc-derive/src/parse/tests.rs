@@ -45,6 +45,19 @@ fn options_have_defaults() {
 }
 
 #[test]
+fn a_name_fits_the_handshake() {
+    let written: ItemTrait = parse_quote!(
+        trait Store {}
+    );
+    for (length, refused) in [(255, false), (256, true)] {
+        let name = "x".repeat(length);
+        let mut errors = Errors::default();
+        let _ = service(quote!(name = #name), &written, fnv1a_64, &mut errors);
+        assert_eq!(!errors.is_empty(), refused);
+    }
+}
+
+#[test]
 fn ordinals_come_from_the_name_on_the_wire() {
     let written = parse_quote!(
         trait Store {

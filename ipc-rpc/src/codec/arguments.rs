@@ -106,7 +106,7 @@ impl<'de> ArgumentTuple<'de> for () {
         let names: &[&str; 0] = exactly(names).map_err(D::Error::custom)?;
         if deserializer.is_human_readable() {
             // The only call that accepts a `null` as well as a struct.
-            return deserializer.deserialize_any(NoArguments);
+            return deserializer.deserialize_option(NoArguments);
         }
         deserializer.deserialize_struct(NAME, names, NoArguments)
     }
@@ -121,8 +121,12 @@ impl<'de> Visitor<'de> for NoArguments {
         formatter.write_str("no arguments: {}, [] or null")
     }
 
-    fn visit_unit<E: serde::de::Error>(self) -> Result<(), E> {
+    fn visit_none<E: serde::de::Error>(self) -> Result<(), E> {
         Ok(())
+    }
+
+    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_struct(NAME, &[], self)
     }
 
     #[inline]

@@ -20,7 +20,7 @@ pub struct Budget {
 impl Budget {
     /// Elements in all: 16 Mi.
     pub const ELEMENTS: usize = 16 << 20;
-    /// Levels: 64. Debug builds need up to about 2 KiB of stack a level, so this fits the smallest usual stack.
+    /// Levels: 64. Builds without optimisation take up to 6 KiB of stack a level, so this fits into 384 KiB anywhere.
     pub const DEPTH: u32 = 64;
     /// Bytes of heap for each byte of the body: 4.
     pub const HEAP_PER_BYTE: usize = 4;

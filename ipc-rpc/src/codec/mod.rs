@@ -99,7 +99,6 @@ impl Codec {
     }
 
     /// The codec that a handshake names, if this build knows it.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the handshake will name it"))]
     #[must_use]
     pub(crate) fn from_id(id: u8) -> Option<Self> {
         Self::ALL.into_iter().find(|codec| codec.id() == id)
@@ -161,12 +160,17 @@ impl Codec {
         budget: &Budget,
     ) -> Result<S::Value, CodecError> {
         let mut ledger = Ledger::new(budget, bytes.len());
-        let root = Root::new(seed, &mut ledger);
+        let mut value = None;
+        let root = Root::new(seed, &mut ledger, &mut value);
         let result = match self {
             Self::Bincode => bincode::decode(bytes, root),
             Self::Json => json::decode(bytes, root),
         };
-        ledger.close(result)
+        match (result, value) {
+            (Ok(()), Some(value)) if ledger.is_kept() => Ok(value),
+            (Ok(()), _) => Err(ledger.explain("nothing was read")),
+            (Err(rule), _) => Err(ledger.explain(&rule)),
+        }
     }
 }
 

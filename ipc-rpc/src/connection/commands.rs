@@ -89,7 +89,7 @@ impl Connection {
         Some(output::reply(id, status, extra))
     }
 
-    /// Lets the peer in that [`Incoming::Connect`] told of. The connection is open once
+    /// Lets the peer in that [`super::Incoming::Connect`] told of. The connection is open once
     /// [`Self::poll_transmit`] has given the Welcome. Does nothing in any other state.
     pub(crate) fn accept(&mut self) {
         if self.phase == Phase::Deciding {
@@ -98,16 +98,17 @@ impl Connection {
         }
     }
 
-    /// Keeps the peer out that [`Incoming::Connect`] told of, or one that has not introduced itself yet; it learns
-    /// the kind and the first [`MAX_SENTENCE`] bytes of the sentence. Does nothing in any other state.
+    /// Keeps the peer out that [`super::Incoming::Connect`] told of, or one that has not introduced itself
+    /// yet; it learns the kind and the first [`super::MAX_SENTENCE`] bytes of the sentence. Does nothing in
+    /// any other state.
     pub(crate) fn reject(&mut self, kind: ErrorKind, sentence: &str) {
         if matches!(self.phase, Phase::AwaitHello | Phase::Deciding) {
             self.shut(ClosedBy::Us, kind, sentence, Some(Control::Reject));
         }
     }
 
-    /// Asks the peer for a sign of life, which comes as [`Incoming::Pong`]. False, and nothing is sent, if
-    /// the connection is not open or eight pings are unanswered.
+    /// Asks the peer for a sign of life, which comes as [`super::Incoming::Pong`]. False, and nothing is
+    /// sent, if the connection is not open or eight pings are unanswered.
     #[must_use]
     pub(crate) fn ping(&mut self, token: u64) -> bool {
         let possible = self.phase == Phase::Open && self.pings.len() < limits::MAX_PINGS;
@@ -137,9 +138,9 @@ impl Connection {
         }
     }
 
-    /// Ends the connection; the peer learns the kind and the first [`MAX_SENTENCE`] bytes of the sentence, if
-    /// it has spoken our protocol so far. Unanswered calls fail, handlers are to be stopped: see the events.
-    /// Does nothing if it has ended.
+    /// Ends the connection; the peer learns the kind and the first [`super::MAX_SENTENCE`] bytes of the
+    /// sentence, if it has spoken our protocol so far. Unanswered calls fail, handlers are to be stopped: see
+    /// the events. Does nothing if it has ended.
     pub(crate) fn close(&mut self, kind: ErrorKind, sentence: &str) {
         let farewell = match self.phase {
             Phase::AwaitHello => None,

@@ -1,6 +1,6 @@
 //! What has happened: messages, time, the end.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use transports::Header;
 
@@ -18,17 +18,6 @@ use crate::{Error, ErrorKind};
 
 /// What has happened.
 impl Connection {
-    /// Judges a header by itself, as soon as it is there and before room is made for its body.
-    /// [`Self::handle_message`] does it again; a driver that receives whole messages need not.
-    ///
-    /// # Errors
-    /// As for `handle_message`, but the connection is not closed.
-    pub(crate) fn examine(&self, header: &Header) -> Result<(), Error> {
-        self.judge(header)
-            .map(drop)
-            .map_err(|rule| Error::new(ErrorKind::Protocol, rule.to_string()))
-    }
-
     /// A message has arrived. `body` is looked at only if it belongs to the handshake or is a reason to
     /// close; those who are told of a request or reply know what to do with its body.
     ///
@@ -60,10 +49,10 @@ impl Connection {
     /// The time that [`Self::poll_timeout`] told has come. Does nothing if it has not.
     pub(crate) fn handle_timeout(&mut self, now: Instant) {
         if self.handshake_deadline.is_some_and(|deadline| deadline <= now) {
-            let sentence = format!(
-                "the handshake took longer than {:?}",
-                self.config.handshake_timeout
-            );
+            // In whole milliseconds: what is left of a caller's 50 ms after connecting is 49.9 and some more.
+            let millis = self.config.handshake_timeout.as_nanos().div_ceil(1_000_000);
+            let allowed = Duration::from_millis(u64::try_from(millis).unwrap_or(u64::MAX));
+            let sentence = format!("the handshake took longer than {allowed:?}");
             self.close(ErrorKind::Deadline, &sentence);
         }
         while let Some(GivenUp { id, one_way, held }) = self.serving.expire(now) {

@@ -89,13 +89,6 @@ impl PeerServices {
         }
     }
 
-    /// Names and interface versions, in the order of names.
-    pub(crate) fn iter(&self) -> impl ExactSizeIterator<Item = (&str, u32)> {
-        self.services
-            .iter()
-            .map(|service| (self.text(&service.name), service.version))
-    }
-
     fn text(&self, range: &Range<u32>) -> &str {
         &self.text[range.start as usize..range.end as usize]
     }

@@ -1,6 +1,5 @@
 //! The receiving half of a connection.
 
-use std::mem;
 use std::ops::ControlFlow;
 use std::time::Instant;
 
@@ -15,8 +14,8 @@ pub(crate) struct Inbox {
     pub(crate) message: Message,
     /// Since when a message is there in part.
     begun: Option<Instant>,
-    /// `each` stopped the last look before its end, so that the next one begins with what is left in the buffer.
-    interrupted: bool,
+    /// The last look stopped before it had seen all there was.
+    cut_short: bool,
     /// Nothing more will come.
     pub(crate) ended: bool,
 }
@@ -27,7 +26,7 @@ impl Inbox {
             receiver,
             message: Message::default(),
             begun: None,
-            interrupted: false,
+            cut_short: false,
             ended: false,
         }
     }
@@ -44,10 +43,10 @@ impl Inbox {
             match self.receiver.try_recv(&mut self.message) {
                 Ok(Received::Message) => self.begun = None,
                 Ok(Received::Empty) => {
+                    self.cut_short = false;
                     if self.receiver.in_progress() {
                         self.begun.get_or_insert(now);
                     }
-                    self.interrupted = false;
                     return self.receiver.drained();
                 }
                 Ok(Received::Closed) => {
@@ -65,15 +64,16 @@ impl Inbox {
             }
             let arrived = link.take_in(&mut self.message, now);
             if each(arrived, &mut self.message.body).is_break() {
-                self.interrupted = true;
+                self.cut_short = true;
                 return false;
             }
-            if self.receiver.drained() && !self.receiver.ready() {
+            // What the port saw in an earlier look says nothing of what has arrived, and was announced, since.
+            let seen = self.receiver.drained() && !self.receiver.ready();
+            if seen && !std::mem::take(&mut self.cut_short) {
                 if self.receiver.in_progress() {
                     self.begun = Some(now);
                 }
-                // The port was drained in an earlier look, perhaps, and the news that led to this one came after that.
-                return !mem::take(&mut self.interrupted);
+                return true;
             }
         }
     }

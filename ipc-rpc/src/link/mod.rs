@@ -217,8 +217,13 @@ impl Link {
     /// Notes that a call of the peer has ended to which no answer is due: a one-way call, or one that was cancelled.
     #[cfg(feature = "tokio")]
     pub(crate) fn finish_unanswered(&self, id: u64) {
-        let answer = self.out().core.finish(id, ReplyStatus::Ok, 0);
+        let mut out = self.out();
+        let congested = out.congested(&self.limits);
+        let answer = out.core.finish(id, ReplyStatus::Ok, 0);
         debug_assert!(answer.is_none());
+        if congested {
+            out.drivers.wake();
+        }
     }
 
     /// Lets the client in.

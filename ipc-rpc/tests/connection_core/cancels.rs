@@ -324,6 +324,7 @@ fn one_way_calls_above_the_limit_are_dropped_and_counted() {
     let ids: Vec<_> = (0..5).map(|_| pair.one_way(Client, None)).collect();
     pair.drive();
     assert_eq!(pair.server.requests(), ids[..3]);
+    assert_eq!(pair.core(Server).one_ways(), 3);
     assert_eq!(pair.core(Server).one_ways_dropped(), 2);
     // They take no room from calls that somebody waits for.
     for _ in 0..3 {

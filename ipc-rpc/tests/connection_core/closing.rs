@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::connection::{
     CancelReason, CloseReason, ClosedBy, DRAIN, Event, Incoming, MAX_SENTENCE, ReplyStatus, StartError,
-    State, sentence_from_peer,
+    State, clipped, sentence_from_peer,
 };
 use crate::pair::{Client, End, Pair, Server, client_config, server_config};
 use crate::{Error, ErrorKind, Outcome, raw};
@@ -105,7 +105,12 @@ fn long_sentences_are_cut_where_a_character_ends() {
     pair.core(Server)
         .close(ErrorKind::Closed, &format!("x{}", "é".repeat(600)));
     pair.drive();
-    assert_eq!(pair.client.core.close_reason().unwrap().sentence.len(), 1023);
+    let sentence = &pair.client.core.close_reason().unwrap().sentence;
+    assert_eq!(sentence.len(), 1023);
+    assert_eq!(
+        sentence,
+        clipped(&format!("x{}", "é".repeat(600)), MAX_SENTENCE as usize)
+    );
 }
 
 #[test]

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::connection::{CloseReason, ClosedBy, Config, Connection, Fit, Incoming, PeerMethod, Role, State};
+use crate::connection::{
+    CloseReason, ClosedBy, Config, Connection, Fit, Incoming, MAX_SERVICES, Role, State,
+};
 use crate::pair::{
     BINCODE, Client, End, GET, JSON, LOG, Pair, STORE, Sent, Server, Side, client_config, server_config,
 };
@@ -66,26 +68,20 @@ fn both_ends_learn_what_the_other_is() {
             BINCODE,
             "the connecting end's preference decides"
         );
-        assert_eq!(core.version(), 1);
         assert_eq!(core.max_body_to_send(), 64 << 20);
         assert_eq!(core.max_body_to_receive(), 64 << 20);
         assert_eq!(core.max_calls(), 1024);
         assert_eq!(core.close_reason(), None);
         assert_eq!(core.poll_timeout(), None, "the handshake's time no longer runs");
     }
+    let services = pair.client.core.peer_services();
     assert_eq!(
-        pair.client.core.peer_services().iter().collect::<Vec<_>>(),
-        [("Store", 2)]
+        ["Store", "Stor", "Stores"].map(|name| services.version(name)),
+        [Some(2), None, None]
     );
-    let get = pair.client.core.peer_services().method(GET.ordinal).unwrap();
-    assert_eq!(
-        get,
-        PeerMethod {
-            fingerprint: GET.fingerprint,
-            signature: GET.signature
-        }
-    );
-    assert_eq!(pair.server.core.peer_services().iter().len(), 0);
+    let get = services.method(GET.ordinal).unwrap();
+    assert_eq!((get.fingerprint, get.signature), (GET.fingerprint, GET.signature));
+    assert_eq!(pair.server.core.peer_services().version("Store"), None);
 }
 
 impl Hello {
@@ -158,6 +154,23 @@ fn the_accepting_end_may_say_no() {
     pair.assert_no_errors();
 }
 
+/// A peer that is refused for what it is, by its user say, need not have spoken.
+#[test]
+fn the_accepting_end_may_say_no_before_it_is_asked() {
+    let mut pair = Pair::new(client_config(), server_config());
+    pair.core(Server)
+        .reject(ErrorKind::Denied, "it only accepts uid 1000");
+    pair.server.poll();
+    assert_eq!(pair.server.wire[0].0.kind, raw::REJECT);
+    pair.drive();
+    let reason = pair.client.core.close_reason().unwrap();
+    assert_eq!(
+        (reason.kind, reason.sentence.as_str()),
+        (ErrorKind::Denied, "it only accepts uid 1000")
+    );
+    pair.assert_no_errors();
+}
+
 #[test]
 fn nothing_is_sent_before_the_welcome() {
     let mut pair = Pair::new(client_config(), server_config());
@@ -190,11 +203,11 @@ fn versions_are_chosen_or_refused() {
             .message(),
         );
         if good {
-            assert_eq!(
-                (side.core.state(), side.core.version()),
-                (State::AwaitingDecision, 1),
-                "{versions:?}"
-            );
+            assert_eq!(result, Ok(()), "{versions:?}");
+            side.core.accept();
+            side.poll();
+            let (_, welcome) = side.wire.pop_front().unwrap();
+            assert_eq!(welcome[..2], [1, 0], "{versions:?}");
             continue;
         }
         assert_eq!(result, Err(ErrorKind::Incompatible), "{versions:?}");
@@ -323,10 +336,9 @@ fn strangers_are_refused_from_their_first_bytes_and_told_nothing() {
             let text = side.error.unwrap().to_string();
             assert_eq!(text, "whoever is at the other end does not speak ipc-rpc");
         }
-        assert!(
-            accepting().core.examine(&header).is_err(),
-            "the header is enough to know"
-        );
+        // With the length that they claim, too: it is not believed.
+        let now = std::time::Instant::now();
+        assert!(accepting().core.handle_message(now, &header, &[]).is_err());
     }
 }
 
@@ -383,14 +395,12 @@ fn a_handshake_leaves_unused_fields_alone() {
 #[test]
 fn a_handshake_begins_with_the_right_message() {
     for kind in 0..=255 {
-        let mut accepting = accepting();
         let header = transports::Header {
             id: raw::MAGIC,
             ..raw::bare(kind)
         };
-        let good = accepting.core.examine(&header).is_ok();
-        assert_eq!(good, kind == raw::HELLO, "kind {kind}");
-        accepting.core.close(ErrorKind::Closed, "");
+        let (_, result) = meet((header, Hello::default().body()));
+        assert_eq!(result.is_ok(), kind == raw::HELLO, "kind {kind}");
         let (side, result) = answer((header, Vec::new()));
         match kind {
             raw::REJECT => assert_eq!((result, side.core.state()), (Ok(()), State::Closed)),
@@ -444,10 +454,18 @@ fn later_builds_may_append_fields() {
     for more in [&[0u8][..], &[0xff; 100]] {
         let body = [hello.body(), more.to_vec()].concat();
         let (side, result) = meet(raw::handshake(raw::HELLO, body));
-        assert_eq!((result, side.core.peer_services().iter().len()), (Ok(()), 2));
+        assert_eq!(result, Ok(()));
+        assert_eq!(
+            ["One", "Two"].map(|name| side.core.peer_services().version(name)),
+            [Some(1); 2]
+        );
         let body = [raw::welcome(1, BINCODE, &listed()), more.to_vec()].concat();
         let (side, result) = answer(raw::handshake(raw::WELCOME, body));
-        assert_eq!((result, side.core.peer_services().iter().len()), (Ok(()), 2));
+        assert_eq!(result, Ok(()));
+        assert_eq!(
+            ["One", "Two"].map(|name| side.core.peer_services().version(name)),
+            [Some(1); 2]
+        );
     }
 }
 
@@ -676,9 +694,9 @@ fn own_offers_are_checked() {
             .map(|n| service(format!("S{n}").leak(), 0, ""))
             .collect::<Vec<_>>()
     };
-    assert!(offer(services(names(256))).is_ok());
+    assert!(offer(services(names(MAX_SERVICES))).is_ok());
     assert_eq!(
-        sentence(offer(services(names(257)))),
+        sentence(offer(services(names(MAX_SERVICES + 1)))),
         "257 services on one endpoint; the limit is 256"
     );
     assert!(offer(services(vec![service("n".repeat(255).leak(), 0, "")])).is_ok());

@@ -6,7 +6,10 @@ use std::time::{Duration, Instant};
 
 use transports::Header;
 
-use crate::connection::{CallKey, Config, Connection, Event, Incoming, ReplyStatus, Role, StartError, State};
+use crate::connection::{
+    ACCEPTING_HANDSHAKE, CONNECTING_HANDSHAKE, CallKey, Config, Connection, Event, Incoming, Limits,
+    ReplyStatus, Role, StartError, State,
+};
 use crate::{Error, ErrorKind, MethodInfo, ServiceInfo};
 
 /// One of the two ends.
@@ -81,18 +84,24 @@ pub(crate) const BINCODE: u8 = 1;
 pub(crate) const JSON: u8 = 2;
 
 pub(crate) fn client_config() -> Config {
-    Config::new(
-        Role::Connecting {
+    Config {
+        role: Role::Connecting {
             blob: b"let me in".to_vec(),
         },
-        vec![BINCODE, JSON],
-    )
+        codecs: vec![BINCODE, JSON],
+        limits: Limits::default(),
+        services: Arc::new([]),
+        handshake_timeout: CONNECTING_HANDSHAKE,
+    }
 }
 
 pub(crate) fn server_config() -> Config {
     Config {
+        role: Role::Accepting,
+        codecs: vec![JSON, BINCODE],
+        limits: Limits::default(),
         services: Arc::new([&STORE]),
-        ..Config::new(Role::Accepting, vec![JSON, BINCODE])
+        handshake_timeout: ACCEPTING_HANDSHAKE,
     }
 }
 

@@ -64,7 +64,8 @@ impl Doorbell {
     }
 
     /// Takes a flag down; true if it was up. Look after taking it down, never before.
-    pub(crate) fn take(&self, flag: u8) -> bool {
+    #[cfg(feature = "tokio")]
+    fn take(&self, flag: u8) -> bool {
         // The load spares the line's owner a write when there is no news.
         self.rung.load(Ordering::Acquire) & flag != 0
             && self.rung.fetch_and(!flag, Ordering::AcqRel) & flag != 0

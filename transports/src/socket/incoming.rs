@@ -14,6 +14,9 @@ use crate::{Error, ErrorKind, Header, Interrupt, Message, Received, Receiver, sy
 const BUFFER: usize = 64 << 10;
 /// Bodies above this many bytes are read into the message's own buffer rather than copied out of ours.
 const COPIED: usize = 16 << 10;
+/// Bytes asked for after a large message: probably the next is large too, and what comes into our buffer of it has
+/// to be copied.
+const GLANCE: usize = 4 << 10;
 /// The memory set aside for a large body before any of it has come; it doubles as bytes arrive. What a hostile
 /// length can claim is this much address space.
 const FIRST_STEP: usize = 1 << 20;
@@ -29,6 +32,8 @@ pub(super) struct SocketReceiver {
     start: usize,
     /// A message whose body goes into its own buffer.
     large: Option<Message>,
+    /// The last message was a large one.
+    after_large: bool,
     end: Option<End>,
     drained: bool,
 }
@@ -53,6 +58,7 @@ impl SocketReceiver {
             buffer: Vec::new(),
             start: 0,
             large: None,
+            after_large: false,
             end: None,
             drained: false,
         }
@@ -71,6 +77,7 @@ impl SocketReceiver {
             }
             mem::swap(message, large);
             self.large = None;
+            self.after_large = true;
             return Ok(true);
         }
         let Some(header) = self.header() else {
@@ -88,6 +95,7 @@ impl SocketReceiver {
                 .map_err(|error| no_memory(length, error))?;
             message.body.extend_from_slice(body);
             self.start += Header::SIZE + length;
+            self.after_large = length > COPIED;
             return Ok(true);
         }
         if length > COPIED {
@@ -117,9 +125,10 @@ impl SocketReceiver {
             }
             None => (&mut nothing, 0),
         };
+        let more = if self.after_large { GLANCE } else { BUFFER };
         // Asked before the look: what the peer sent before its end is there by now.
         let peer_gone = self.link.peer_gone();
-        match self.link.stream.receive(body, limit, &mut self.buffer) {
+        match self.link.stream.receive(body, limit, &mut self.buffer, more) {
             Ok(arrival) if arrival.attachments => Err(Error::new(
                 ErrorKind::Protocol,
                 "the other side attached a file descriptor, which this connection does not carry",

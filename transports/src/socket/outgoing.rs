@@ -13,6 +13,8 @@ use crate::{Error, ErrorKind, Flushed, Header, Sender, Sent};
 const COPIED: usize = 16 << 10;
 /// A batch that has grown to this many bytes is closed, so that it stays in the processor's cache.
 const BATCH: usize = 64 << 10;
+/// The largest buffer of a sent body that is kept for the next one, so that an idle connection holds little.
+const KEPT: usize = 4 << 20;
 /// Pieces handed to the kernel in one call.
 const PIECES: usize = 16;
 
@@ -38,30 +40,26 @@ impl SocketSender {
 
     fn write(&mut self) -> Result<Flushed, Error> {
         while self.queue.bytes > 0 {
-            let given = match self.queue.send_to(&self.link.stream) {
+            match self.queue.send_to(&self.link.stream) {
                 Ok((given, taken)) => {
                     self.queue.advance(taken);
-                    if given == taken {
-                        continue;
-                    }
                     // A short write means that the system's buffer is full; trying again would only hear so.
-                    Ok(())
+                    if taken < given {
+                        self.blocked = true;
+                        return Ok(Flushed::Blocked);
+                    }
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(()),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => Err(error),
-            };
-            return match given {
-                Ok(()) => {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     self.blocked = true;
-                    Ok(Flushed::Blocked)
+                    return Ok(Flushed::Blocked);
                 }
                 Err(error) => {
                     self.broken = true;
                     self.queue = Queue::default();
-                    Err(Error::system("cannot send to the other side", error))
+                    return Err(Error::system("cannot send to the other side", error));
                 }
-            };
+            }
         }
         self.blocked = false;
         Ok(Flushed::Done)
@@ -97,7 +95,7 @@ impl Sender for SocketSender {
         if !self.blocked {
             self.write()?;
         }
-        // The body's own buffer, if all of it went at once.
+        // The body's own buffer, if all of it went at once, or that of an earlier one.
         if let Some(used) = self.queue.used.take() {
             *body = used;
         }
@@ -124,7 +122,7 @@ struct Queue {
     bytes: usize,
     /// An empty batch, kept for the next time.
     batch: Vec<u8>,
-    /// The buffer of the last whole body that is gone.
+    /// The buffer of the last large body that is gone.
     used: Option<Vec<u8>>,
 }
 
@@ -202,8 +200,8 @@ impl Queue {
                         self.batch = batch;
                     }
                 }
-                Some(Piece::Whole(body)) => self.used = Some(body),
-                None => {}
+                Some(Piece::Whole(body)) if body.capacity() <= KEPT => self.used = Some(body),
+                Some(Piece::Whole(_)) | None => {}
             }
         }
     }

@@ -28,6 +28,10 @@ pub(crate) fn executable(stream: &Stream, pid: u32) -> Option<PathBuf> {
 }
 
 /// The process at the other end.
+#[cfg_attr(
+    not(target_os = "linux"),
+    expect(dead_code, reason = "only Linux tells of processes")
+)]
 pub(crate) enum PeerProcess {
     Watched(Death),
     /// It ended before the first look.

@@ -1,5 +1,7 @@
 //! Linux, macOS and their kin.
 
+mod claim;
+mod directory;
 mod identity;
 mod names;
 #[cfg(feature = "tokio")]
@@ -12,8 +14,9 @@ mod wait;
 
 use std::io;
 
+pub(crate) use claim::Claim;
 pub(crate) use identity::{executable, group, user};
-pub(crate) use names::{Claim, socket_path};
+pub(crate) use names::socket_path;
 #[cfg(feature = "tokio")]
 pub(crate) use reactor::{Registration, WatchedPeer};
 pub(crate) use sockets::{connect_unix, listen_unix};

@@ -8,8 +8,7 @@ use std::time::Instant;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
-use super::names::{self, Claim};
-use super::{Acceptor, Stream};
+use super::{Acceptor, Claim, Stream, claim, names};
 use crate::endpoint::Address;
 use crate::{Endpoint, Error, ErrorKind, connecting};
 
@@ -154,7 +153,7 @@ fn explain(endpoint: &Endpoint, error: io::Error) -> Error {
     match error.kind() {
         io::ErrorKind::NotFound => connecting::nobody_listens(endpoint),
         io::ErrorKind::TimedOut => connecting::timed_out(endpoint),
-        io::ErrorKind::ConnectionRefused => match names::dead_owner(endpoint) {
+        io::ErrorKind::ConnectionRefused => match claim::dead_owner(endpoint) {
             Some(pid) => {
                 let message = format!(
                     "cannot connect to {server}: the server that owned this socket (pid {pid}) is gone; \

@@ -40,8 +40,9 @@ impl Stream {
         Ok(sent)
     }
 
-    /// Takes what is there, in one call: first up to `limit` bytes onto the end of `body`, then onto the end of
-    /// `buffer`; both only as far as they have capacity. Nothing goes to `buffer` unless `limit` fits into `body`.
+    /// Takes what is there, in one call: first up to `limit` bytes onto the end of `body`, then up to `more` bytes onto
+    /// the end of `buffer`; both only as far as they have capacity. Nothing goes to `buffer` unless `limit` fits
+    /// into `body`.
     ///
     /// There is no room for control data, so that the system discards descriptors that the peer attached, and
     /// says so.
@@ -50,14 +51,17 @@ impl Stream {
         body: &mut Vec<u8>,
         limit: usize,
         buffer: &mut Vec<u8>,
+        more: usize,
     ) -> io::Result<Arrival> {
         let spare = body.spare_capacity_mut();
         let body_room = spare.len().min(limit);
-        let rest = if body_room == limit {
-            buffer.spare_capacity_mut()
+        let rest = buffer.spare_capacity_mut();
+        let rest_room = if body_room == limit {
+            rest.len().min(more)
         } else {
-            &mut []
+            0
         };
+        let rest = &mut rest[..rest_room];
         let asked = body_room + rest.len();
         let mut pieces = [piece(&mut spare[..body_room]), piece(rest)];
         let pieces = if body_room == 0 {

@@ -14,8 +14,13 @@ impl Termination {
     }
 
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        // Both are asked each time: each keeps the waker only while it has nothing.
-        let told = self.0.iter_mut().fold(false, |told, signal| signal.poll_recv(cx).is_ready() || told);
-        if told { Poll::Ready(()) } else { Poll::Pending }
+        let mut told = Poll::Pending;
+        // Both are asked each time: a signal keeps the waker of whoever asked it last.
+        for signal in &mut self.0 {
+            if signal.poll_recv(cx).is_ready() {
+                told = Poll::Ready(());
+            }
+        }
+        told
     }
 }

@@ -59,8 +59,8 @@ pub(crate) fn executable(_stream: &Stream, _pid: u32) -> Option<PathBuf> {
 /// Whether something of this process or machine is used up.
 pub(crate) fn is_exhaustion(error: &io::Error) -> bool {
     let codes = [
-        ERROR_NOT_ENOUGH_MEMORY.cast_signed(),
-        ERROR_TOO_MANY_OPEN_FILES.cast_signed(),
+        ERROR_NOT_ENOUGH_MEMORY as i32,
+        ERROR_TOO_MANY_OPEN_FILES as i32,
         winsock::WSAEMFILE,
         winsock::WSAENOBUFS,
     ];

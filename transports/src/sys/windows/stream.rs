@@ -2,7 +2,6 @@
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
-use std::mem::MaybeUninit;
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::os::windows::io::{AsSocket, BorrowedSocket};
 use std::sync::{Mutex, PoisonError};
@@ -36,22 +35,25 @@ impl Stream {
         SockRef::from(&self.0).send_vectored(pieces)
     }
 
-    /// Takes what is there, in one call: first up to `limit` bytes onto the end of `body`, then onto the end of
-    /// `buffer`; both only as far as they have capacity. Nothing goes to `buffer` unless `limit` fits into `body`.
+    /// Takes what is there, in one call: first up to `limit` bytes onto the end of `body`, then up to `more` bytes onto
+    /// the end of `buffer`; both only as far as they have capacity. Nothing goes to `buffer` unless `limit` fits
+    /// into `body`.
     pub(crate) fn receive(
         &self,
         body: &mut Vec<u8>,
         limit: usize,
         buffer: &mut Vec<u8>,
+        more: usize,
     ) -> io::Result<Arrival> {
         let spare = body.spare_capacity_mut();
         let body_room = spare.len().min(limit);
-        let nothing: &mut [MaybeUninit<u8>] = &mut [];
-        let rest = if body_room == limit {
-            buffer.spare_capacity_mut()
+        let rest = buffer.spare_capacity_mut();
+        let rest_room = if body_room == limit {
+            rest.len().min(more)
         } else {
-            nothing
+            0
         };
+        let rest = &mut rest[..rest_room];
         let asked = body_room + rest.len();
         let mut pieces = [
             MaybeUninitSlice::new(&mut spare[..body_room]),

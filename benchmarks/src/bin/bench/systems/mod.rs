@@ -1,0 +1,9 @@
+//! The systems linked into this binary. A new one is a file here (or in peers/) and a line in [`ALL`].
+
+mod ours;
+mod raw;
+
+use bench_harness::System;
+
+/// Every system of this binary.
+pub(crate) const ALL: &[&dyn System] = &[&ours::Ours, &raw::Raw];

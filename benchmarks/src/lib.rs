@@ -1,1 +1,0 @@
-//! Placeholder of the package; filled before the first release of the workspace.

@@ -1,0 +1,8 @@
+//! Runs every example as its user would, each in a runtime directory of its own, in as many processes as it has.
+
+mod blocking;
+mod errors;
+mod hello;
+mod kv;
+mod process;
+mod tour;
