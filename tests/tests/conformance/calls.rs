@@ -104,17 +104,6 @@ pub(crate) async fn nothing_before_the_first_poll(f: Fixture) {
     assert_eq!(client.until_notes(3).await.unwrap(), [2, 1, 4]);
 }
 
-pub(crate) async fn served_by_another_process(f: Fixture) {
-    let (server, client) = f.pair().await;
-    let seen = f.end(client.seen()).await.unwrap();
-    assert_ne!(server.pid(), std::process::id());
-    assert_eq!(seen.anonymous, !f.transport.vouches());
-    if f.transport.vouches() {
-        assert_eq!(seen.pid, Some(std::process::id()));
-        assert_eq!(client.as_client().peer().pid(), Some(server.pid()));
-    }
-}
-
 pub(crate) async fn news_while_a_batch_is_served(f: Fixture) {
     let (_server, client) = f.pair().await;
     for _ in 0..5 {
