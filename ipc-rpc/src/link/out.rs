@@ -45,7 +45,7 @@ pub(crate) struct Out {
     /// Body of a control message on its way out.
     control: Vec<u8>,
     #[cfg(feature = "tokio")]
-    pub(crate) drivers: crate::driver::Drivers,
+    pub(crate) drivers: super::drivers::Drivers,
 }
 
 /// What became of an attempt to start a call.
@@ -82,7 +82,7 @@ impl Out {
             created,
             control: Vec::new(),
             #[cfg(feature = "tokio")]
-            drivers: crate::driver::Drivers::default(),
+            drivers: super::drivers::Drivers::default(),
         }
     }
 
