@@ -38,7 +38,11 @@ mod codec;
 mod connect;
 #[cfg_attr(
     not(feature = "tokio"),
-    allow(dead_code, unused_imports, reason = "the core is symmetric, a build without a server is not")
+    allow(
+        dead_code,
+        unused_imports,
+        reason = "the core is symmetric, a build without a server is not"
+    )
 )]
 mod connection;
 mod context;

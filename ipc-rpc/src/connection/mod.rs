@@ -417,7 +417,10 @@ impl Connection {
 
 /// Lets a test come near the last id.
 #[cfg(test)]
-#[allow(dead_code, reason = "the core's tests compile this module into a crate of their own")]
+#[allow(
+    dead_code,
+    reason = "the core's tests compile this module into a crate of their own"
+)]
 impl Connection {
     pub(crate) fn skip_to_sequence(&mut self, last: u64) {
         self.calls.skip_to_sequence(last);

@@ -33,7 +33,10 @@ const KEPT_CAPACITY: usize = 4 << 20;
 const KEPT_BUFFERS: usize = 64;
 
 pub(crate) struct Link {
-    #[cfg_attr(not(feature = "tokio"), expect(dead_code, reason = "only a server counts its connections"))]
+    #[cfg_attr(
+        not(feature = "tokio"),
+        expect(dead_code, reason = "only a server counts its connections")
+    )]
     pub(crate) id: u64,
     pub(crate) peer: Peer,
     pub(crate) endpoint: Endpoint,
