@@ -243,7 +243,14 @@ impl<'a, M: Method> Call<'a, M> {
                 ..
             }) => Err(reported(kind, info, &body).with_outcome(Outcome::RejectedByPeer)),
             Some(Ended::Expired) => Err(self.timed_out(None)),
-            Some(Ended::Lost | Ended::Pong) => {
+            Some(Ended::Lost { may_have_run: false }) => {
+                let error = link.out().closed_error(link, Outcome::RejectedByPeer);
+                let sentence = format!("{}: {error}, before it had read this call", info.name);
+                Err(Error::new(error.kind(), sentence)
+                    .with_outcome(Outcome::RejectedByPeer)
+                    .with_source(error))
+            }
+            Some(Ended::Lost { .. } | Ended::Pong) => {
                 let error = link.out().closed_error(link, Outcome::Unknown);
                 let sentence = format!("{}: {error}, while this call was in progress", info.name);
                 Err(Error::new(error.kind(), sentence)

@@ -296,7 +296,10 @@ impl Out {
         while let Some(event) = self.core.poll_event() {
             match event {
                 Event::Expired(key) => woken.extend(self.calls.end_call(key, Ended::Expired)),
-                Event::Failed(key) => woken.extend(self.calls.end_call(key, Ended::Lost)),
+                Event::Failed(key) => {
+                    let may_have_run = self.core.may_have_run(key);
+                    woken.extend(self.calls.end_call(key, Ended::Lost { may_have_run }));
+                }
                 Event::CancelServing { id, .. } => {
                     if let Some(running) = self.running.remove(&id) {
                         running.cancel_into(&mut woken);
