@@ -195,7 +195,8 @@ impl Source {
     }
 }
 
-/// Waits until the process is told to end: Ctrl-C, or on Unix also SIGTERM.
+/// Waits until the process is told to end: Ctrl-C, on Unix also SIGTERM, on Windows also Ctrl-Break and the closing of
+/// its console window.
 ///
 /// # Errors
 /// `Unsupported` outside of a Tokio runtime with I/O enabled; `Io` if the system lets nobody listen to signals.
