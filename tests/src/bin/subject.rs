@@ -27,6 +27,7 @@ fn main() {
     match role.as_str() {
         "serve" => serve(&serde_json::from_str(argument).expect("a plan")),
         "hold" => hold(argument),
+        "try" => attempt(argument),
         "large" => large(argument, &lines),
         "reconnect" => reconnect(argument, &lines),
         _ => panic!("no role is called {role}"),
@@ -115,4 +116,12 @@ fn reconnect(endpoint: &str, lines: &Receiver<String>) {
         let awaited = async { SubjectClient::connect(endpoint).await?.nothing().await };
         runtime.block_on(awaited).expect("an async call");
     });
+}
+
+/// Connects once and says how that went.
+fn attempt(endpoint: &str) {
+    match SubjectClient::connect(endpoint).wait() {
+        Ok(_) => say("connected"),
+        Err(error) => say(format_args!("{:?}: {error}", error.kind())),
+    }
 }
