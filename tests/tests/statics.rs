@@ -34,7 +34,11 @@ impl Plain for Nothing {
     }
 
     async fn find(&self, text: &str) -> Result<Option<String>, String> {
-        if text.is_empty() { Err("nothing to find".to_owned()) } else { Ok(Some(text.to_owned())) }
+        if text.is_empty() {
+            Err("nothing to find".to_owned())
+        } else {
+            Ok(Some(text.to_owned()))
+        }
     }
 }
 
