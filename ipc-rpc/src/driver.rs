@@ -40,6 +40,8 @@ pub(crate) struct Drivers {
     missed: bool,
     /// They have been woken to flush and have not run yet.
     flush_requested: bool,
+    /// Callers that have got their replies since a driver last ran.
+    answered: usize,
 }
 
 struct Seat {
@@ -53,6 +55,11 @@ impl Drivers {
         if !std::mem::replace(&mut self.flush_requested, true) {
             self.wake();
         }
+    }
+
+    /// Notes that a caller is about to be woken with its reply.
+    pub(crate) fn note_answer(&mut self) {
+        self.answered += 1;
     }
 
     /// Wakes them all.
@@ -270,6 +277,19 @@ impl Driver {
         ControlFlow::Continue(())
     }
 
+    /// Comes back once the callers that were answered have run, if they are several: most of them call again, and their
+    /// requests then leave together. If each of them woke this task instead, a multi-thread runtime would run it right
+    /// behind that one, and each request would leave alone.
+    fn follow_callers(&self, cx: &Context<'_>) {
+        let mut out = self.link.out();
+        if std::mem::take(&mut out.drivers.answered) > 1 {
+            out.drivers.flush_requested = true;
+            drop(out);
+            // A task that wakes itself runs again behind all that are ready now.
+            cx.waker().wake_by_ref();
+        }
+    }
+
     /// Gives large buffers back.
     fn shrink(&mut self) {
         self.busy = None;
@@ -343,7 +363,11 @@ impl Future for Driver {
             break false;
         };
         this.source = Some(source);
-        if ended { Poll::Ready(()) } else { Poll::Pending }
+        if ended {
+            return Poll::Ready(());
+        }
+        this.follow_callers(cx);
+        Poll::Pending
     }
 }
 

@@ -33,7 +33,10 @@ const KEPT_CAPACITY: usize = 4 << 20;
 const KEPT_BUFFERS: usize = 64;
 
 pub(crate) struct Link {
-    #[cfg_attr(not(feature = "tokio"), expect(dead_code, reason = "only a server counts its connections"))]
+    #[cfg_attr(
+        not(feature = "tokio"),
+        expect(dead_code, reason = "only a server counts its connections")
+    )]
     pub(crate) id: u64,
     pub(crate) peer: Peer,
     pub(crate) endpoint: Endpoint,
@@ -106,6 +109,10 @@ impl Link {
                 let mut body = self.buffer();
                 std::mem::swap(&mut body, &mut message.body);
                 let waker = out.calls.end_call(key, Ended::Reply { status, extra, body });
+                #[cfg(feature = "tokio")]
+                if waker.is_some() {
+                    out.drivers.note_answer();
+                }
                 let next = out.next_with_room(self);
                 drop(out);
                 wake_all(waker.into_iter().chain(next));
