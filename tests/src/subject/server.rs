@@ -98,6 +98,7 @@ impl Served {
         let listening = server
             .service(SubjectServer::from_arc(state))
             .service(SecondServer::new(Doubler))
+            .service(crate::values::server())
             .listen()?;
         Ok(Self { listening })
     }
