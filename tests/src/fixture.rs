@@ -23,6 +23,8 @@ pub enum Transport {
     UnixPath,
     /// `unix:@name`.
     UnixAbstract,
+    /// `pipe:name`.
+    Pipe,
     /// `tcp:0`.
     Tcp,
 }
@@ -39,6 +41,7 @@ impl Transport {
             Self::UnixName => name,
             Self::UnixPath => format!("unix:{}/ipc-rpc-{name}.sock", std::env::temp_dir().display()),
             Self::UnixAbstract => format!("unix:@{name}"),
+            Self::Pipe => format!("pipe:{name}"),
             Self::Tcp => "tcp:0".to_owned(),
         }
     }
@@ -47,6 +50,12 @@ impl Transport {
     #[must_use]
     pub fn vouches(self) -> bool {
         self != Self::Tcp
+    }
+
+    /// Whether each side learns the other's process.
+    #[must_use]
+    pub fn tells_processes(self) -> bool {
+        self.vouches() && (self != Self::Pipe || cfg!(windows))
     }
 }
 

@@ -15,6 +15,7 @@ use crate::{Error, ErrorKind, sys};
 /// | `store`, `unix:store` | a socket in the user's private runtime directory |
 /// | `unix:/run/store.sock`, `unix:./store.sock` | a socket at a path, known by its `/` |
 /// | `unix:@store` | an abstract name (Linux): no file, any user of the machine can take it |
+/// | `pipe:store` | pipes in the user's private runtime directory (FIFOs on Unix) |
 /// | `tcp:7000`, `tcp:localhost:7000`, `tcp:[::1]:7000` | TCP; 127.0.0.1 without a host; port 0 is any free one |
 /// | `mem:store` | inside this process |
 ///
@@ -35,6 +36,8 @@ pub enum Scheme {
     Memory,
     /// `unix:`, a Unix domain socket.
     Unix,
+    /// `pipe:`, a pair of FIFOs for each connection.
+    Pipe,
     /// `tcp:`, by default on this machine only.
     Tcp,
 }
@@ -45,6 +48,7 @@ pub(crate) enum Address {
     Name(Arc<str>),
     Path(Arc<Path>),
     Abstract(Arc<str>),
+    Pipe(Arc<str>),
     Tcp { host: Arc<str>, port: u16 },
 }
 
@@ -85,7 +89,7 @@ impl Endpoint {
         self.remote_allowed
     }
 
-    /// Makes a client refuse a `unix:` server that runs as another user than `uid` (or root). Without it, that user
+    /// Makes a client refuse a `unix:` or `pipe:` server that runs as another user than `uid` (or root). Without it, that user
     /// is one's own for names, plain and abstract; for a path, any user is accepted.
     #[must_use]
     pub fn expect_server(mut self, uid: u32) -> Self {
@@ -97,7 +101,7 @@ impl Endpoint {
     #[must_use]
     pub fn expected_server(&self) -> Option<u32> {
         match self.address {
-            Address::Name(_) | Address::Abstract(_) => self.server_uid.or_else(sys::user),
+            Address::Name(_) | Address::Abstract(_) | Address::Pipe(_) => self.server_uid.or_else(sys::user),
             Address::Path(_) => self.server_uid,
             Address::Memory(_) | Address::Tcp { .. } => None,
         }
@@ -109,11 +113,12 @@ impl Endpoint {
         match self.address {
             Address::Memory(_) => Scheme::Memory,
             Address::Name(_) | Address::Path(_) | Address::Abstract(_) => Scheme::Unix,
+            Address::Pipe(_) => Scheme::Pipe,
             Address::Tcp { .. } => Scheme::Tcp,
         }
     }
 
-    /// The endpoint as the system knows it: for a name the full path of its socket, else as it is written.
+    /// The endpoint as the system knows it: for a name the full path of its socket or pipe, else as it is written.
     pub fn detail(&self) -> impl fmt::Display {
         Detail(self.address.clone())
     }
@@ -126,6 +131,7 @@ impl Endpoint {
     pub(crate) fn described(&self) -> String {
         match &self.address {
             Address::Name(name) => format!("\"{name}\" ({})", self.detail()),
+            Address::Pipe(_) => format!("\"{self}\" ({})", self.detail()),
             _ => format!("\"{self}\""),
         }
     }
@@ -164,7 +170,7 @@ impl Endpoint {
 
 impl Scheme {
     /// Every scheme of this version, on this platform or another.
-    pub const ALL: [Self; 3] = [Self::Memory, Self::Unix, Self::Tcp];
+    pub const ALL: [Self; 4] = [Self::Memory, Self::Unix, Self::Pipe, Self::Tcp];
 
     /// The word before the colon.
     #[must_use]
@@ -172,6 +178,7 @@ impl Scheme {
         match self {
             Self::Memory => "mem",
             Self::Unix => "unix",
+            Self::Pipe => "pipe",
             Self::Tcp => "tcp",
         }
     }
@@ -179,14 +186,18 @@ impl Scheme {
     /// Whether this platform has the transport.
     #[must_use]
     pub fn is_supported(self) -> bool {
-        self != Self::Unix || sys::HAS_UNIX_SOCKETS
+        match self {
+            Self::Memory | Self::Tcp => true,
+            Self::Unix => sys::HAS_UNIX_SOCKETS,
+            Self::Pipe => sys::HAS_PIPES,
+        }
     }
 
     /// Whether the system vouches for who is at the other end, so that a service may depend on it.
     #[must_use]
     pub fn vouches_for_peer(self) -> bool {
         match self {
-            Self::Memory | Self::Unix => true,
+            Self::Memory | Self::Unix | Self::Pipe => true,
             Self::Tcp => false,
         }
     }
@@ -234,6 +245,7 @@ impl FromStr for Endpoint {
                 Some(rest) => name(rest).map(|name| Address::Abstract(name.into())),
                 None => name(rest).map(|name| Address::Name(name.into())),
             },
+            "pipe" => name(rest).map(|name| Address::Pipe(name.into())),
             "tcp" => tcp(rest),
             _ => {
                 let known = Scheme::ALL.map(Scheme::as_str).join(":, ");
@@ -335,6 +347,7 @@ impl fmt::Display for Address {
             Self::Memory(name) => write!(formatter, "mem:{name}"),
             Self::Name(name) => write!(formatter, "unix:{name}"),
             Self::Abstract(name) => write!(formatter, "unix:@{name}"),
+            Self::Pipe(name) => write!(formatter, "pipe:{name}"),
             Self::Path(path) if path.components().count() == 1 && path.is_relative() => {
                 write!(formatter, "unix:./{}", path.display())
             }
@@ -349,12 +362,14 @@ struct Detail(Address);
 
 impl fmt::Display for Detail {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.0 {
-            Address::Name(name) => match sys::socket_path(name) {
-                Some(path) => write!(formatter, "unix:{}", path.display()),
-                None => write!(formatter, "{}", self.0),
-            },
-            address => write!(formatter, "{address}"),
+        let (scheme, path) = match &self.0 {
+            Address::Name(name) => (Scheme::Unix, sys::socket_path(name)),
+            Address::Pipe(name) => (Scheme::Pipe, sys::pipe_path(name)),
+            address => return write!(formatter, "{address}"),
+        };
+        match path {
+            Some(path) => write!(formatter, "{scheme}:{}", path.display()),
+            None => write!(formatter, "{}", self.0),
         }
     }
 }

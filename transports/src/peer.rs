@@ -20,13 +20,13 @@ struct Inner {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Identity {
-    /// Another process, or this one, through the kernel: a `unix:` connection.
+    /// Another process, or this one, through the kernel: a `unix:` or `pipe:` connection.
     User {
         /// The effective user id.
         uid: u32,
         /// The effective group id.
         gid: u32,
-        /// The process id; `None` where the system cannot tell it, as across process namespaces.
+        /// The process id; `None` where the system cannot tell it, as across process namespaces and through FIFOs.
         pid: Option<u32>,
     },
     /// This very process: a `mem:` connection.

@@ -109,7 +109,7 @@ pub(crate) async fn served_by_another_process(f: Fixture) {
     let seen = f.end(client.seen()).await.unwrap();
     assert_ne!(server.pid(), std::process::id());
     assert_eq!(seen.anonymous, !f.transport.vouches());
-    if f.transport.vouches() {
+    if f.transport.tells_processes() {
         assert_eq!(seen.pid, Some(std::process::id()));
         assert_eq!(client.as_client().peer().pid(), Some(server.pid()));
     }

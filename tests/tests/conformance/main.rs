@@ -67,4 +67,5 @@ transport!(memory Memory);
 transport!(unix_name UnixName processes);
 transport!(unix_path UnixPath processes);
 transport!(unix_abstract UnixAbstract processes);
+transport!(pipe Pipe processes);
 transport!(tcp Tcp processes);

@@ -36,6 +36,24 @@ pub(crate) fn listen_unix(endpoint: &Endpoint) -> Result<(Acceptor, Option<Claim
     Err(unsupported(endpoint))
 }
 
+/// Whether `pipe:` works here.
+pub(crate) const HAS_PIPES: bool = false;
+
+/// Refused: see [`HAS_PIPES`].
+pub(crate) fn connect_pipe(endpoint: &Endpoint, _deadline: Option<Instant>) -> Result<Stream, Error> {
+    Err(unsupported(endpoint))
+}
+
+/// Refused: see [`HAS_PIPES`].
+pub(crate) fn listen_pipe(endpoint: &Endpoint) -> Result<(Acceptor, Option<Claim>), Error> {
+    Err(unsupported(endpoint))
+}
+
+/// The file of a pipe: there are none.
+pub(crate) fn pipe_path(_name: &str) -> Option<PathBuf> {
+    None
+}
+
 /// The socket of a name: there are none.
 pub(crate) fn socket_path(_name: &str) -> Option<PathBuf> {
     None
@@ -85,7 +103,9 @@ pub(crate) fn accept_failure(error: &io::Error) -> AcceptFailure {
 }
 
 fn unsupported(endpoint: &Endpoint) -> Error {
-    let message =
-        format!("cannot use \"{endpoint}\": unix: is not supported on Windows yet; use tcp: or mem:");
+    let message = format!(
+        "cannot use \"{endpoint}\": {}: is not supported on Windows yet; use tcp: or mem:",
+        endpoint.scheme()
+    );
     Error::new(ErrorKind::Unsupported, message)
 }

@@ -9,6 +9,7 @@ use std::sync::{Mutex, PoisonError};
 use socket2::{MaybeUninitSlice, SockRef};
 
 use crate::Identity;
+use crate::socket::Tag;
 use crate::sys::Arrival;
 
 /// A connected, non-blocking stream socket.
@@ -28,6 +29,11 @@ impl Stream {
     /// Nobody vouches for a peer here.
     pub(crate) fn identity(&self) -> io::Result<Identity> {
         Ok(Identity::Anonymous)
+    }
+
+    /// The system keeps third parties out.
+    pub(crate) fn tag(&self) -> Option<Tag> {
+        None
     }
 
     /// Gives the system as much as it takes, in one call.
