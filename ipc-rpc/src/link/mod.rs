@@ -49,6 +49,9 @@ pub(crate) struct Link {
     /// We connected; the peer is the server.
     connecting: bool,
     interrupt: Interrupt,
+    /// Apart from the inbox, which a blocking caller may hold for long.
+    #[cfg(feature = "tokio")]
+    watch: transports::reactor::Watch,
     out: Mutex<Out>,
     inbox: Mutex<Inbox>,
     buffers: Mutex<Vec<Vec<u8>>>,
@@ -67,6 +70,8 @@ impl Link {
             limits,
             connecting,
             interrupt: port.receiver.interrupt(),
+            #[cfg(feature = "tokio")]
+            watch: port.receiver.watch(),
             out: Mutex::new(Out::new(core, port.sender, created)),
             inbox: Mutex::new(Inbox::new(port.receiver)),
             buffers: Mutex::new(Vec::new()),
@@ -275,7 +280,7 @@ impl Link {
 
     #[cfg(feature = "tokio")]
     pub(crate) fn source(&self) -> Result<transports::reactor::Source, transports::Error> {
-        lock(&self.inbox).receiver.source()
+        self.watch.source()
     }
 
     #[cfg(feature = "tokio")]

@@ -11,6 +11,7 @@ mod calls;
 mod connections;
 mod failures;
 mod loads;
+mod runtimes;
 mod times;
 
 use ipc_rpc::Codec;
