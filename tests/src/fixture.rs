@@ -25,6 +25,8 @@ pub enum Transport {
     UnixAbstract,
     /// `pipe:name`.
     Pipe,
+    /// `pipe:name?mode=message`, where there is such a thing.
+    PipeMessages,
     /// `tcp:0`.
     Tcp,
 }
@@ -42,6 +44,7 @@ impl Transport {
             Self::UnixPath => format!("unix:{}/ipc-rpc-{name}.sock", std::env::temp_dir().display()),
             Self::UnixAbstract => format!("unix:@{name}"),
             Self::Pipe => format!("pipe:{name}"),
+            Self::PipeMessages => format!("pipe:{name}?mode=message"),
             Self::Tcp => "tcp:0".to_owned(),
         }
     }
@@ -55,7 +58,14 @@ impl Transport {
     /// Whether each side learns the other's process.
     #[must_use]
     pub fn tells_processes(self) -> bool {
-        self.vouches() && (self != Self::Pipe || cfg!(windows))
+        // FIFOs do not tell it, named pipes do.
+        self.vouches() && (self != Self::Pipe || !self.tells_users())
+    }
+
+    /// Whether each side learns the other's user as a number.
+    #[must_use]
+    pub fn tells_users(self) -> bool {
+        self.vouches() && ipc_rpc::Peer::own_uid().is_some()
     }
 }
 

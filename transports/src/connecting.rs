@@ -19,7 +19,7 @@ pub fn connect(endpoint: &Endpoint, deadline: Option<Instant>) -> Result<Port, E
     match endpoint.address() {
         Address::Memory(name) => memory::connect(endpoint, name, deadline),
         Address::Tcp { host, port } => socket::connect_tcp(endpoint, host, *port, deadline),
-        Address::Pipe(_) => socket::connect_pipe(endpoint, deadline),
+        Address::Pipe { .. } => socket::connect_pipe(endpoint, deadline),
         Address::Name(_) | Address::Path(_) | Address::Abstract(_) => {
             socket::connect_unix(endpoint, deadline)
         }
@@ -40,7 +40,7 @@ pub fn listen(endpoint: &Endpoint) -> Result<Box<dyn Listener>, Error> {
     match endpoint.address() {
         Address::Memory(name) => memory::listen(endpoint, name),
         Address::Tcp { host, port } => socket::listen_tcp(endpoint, host, *port),
-        Address::Pipe(_) => socket::listen_pipe(endpoint),
+        Address::Pipe { .. } => socket::listen_pipe(endpoint),
         Address::Name(_) | Address::Path(_) | Address::Abstract(_) => socket::listen_unix(endpoint),
     }
 }

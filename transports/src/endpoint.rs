@@ -15,7 +15,8 @@ use crate::{Error, ErrorKind, sys};
 /// | `store`, `unix:store` | a socket in the user's private runtime directory |
 /// | `unix:/run/store.sock`, `unix:./store.sock` | a socket at a path, known by its `/` |
 /// | `unix:@store` | an abstract name (Linux): no file, any user of the machine can take it |
-/// | `pipe:store` | pipes in the user's private runtime directory (FIFOs on Unix) |
+/// | `pipe:store` | pipes of the user's: FIFOs in the private runtime directory on Unix, a named pipe on Windows |
+/// | `pipe:store?mode=message` | the same on Windows, with a message of the pipe for each of ours that has at most 64 KiB with its header; both sides have to say so |
 /// | `tcp:7000`, `tcp:localhost:7000`, `tcp:[::1]:7000` | TCP; 127.0.0.1 without a host; port 0 is any free one |
 /// | `mem:store` | inside this process |
 ///
@@ -36,7 +37,7 @@ pub enum Scheme {
     Memory,
     /// `unix:`, a Unix domain socket.
     Unix,
-    /// `pipe:`, a pair of FIFOs for each connection.
+    /// `pipe:`, a pair of FIFOs for each connection on Unix, a named pipe on Windows.
     Pipe,
     /// `tcp:`, by default on this machine only.
     Tcp,
@@ -48,8 +49,17 @@ pub(crate) enum Address {
     Name(Arc<str>),
     Path(Arc<Path>),
     Abstract(Arc<str>),
-    Pipe(Arc<str>),
+    Pipe { name: Arc<str>, mode: PipeMode },
     Tcp { host: Arc<str>, port: u16 },
+}
+
+/// What the system carries through a pipe. It makes no difference to what arrives, but one to what others see that
+/// speak with one side of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum PipeMode {
+    Byte,
+    /// On Windows only.
+    Message,
 }
 
 impl Endpoint {
@@ -101,7 +111,9 @@ impl Endpoint {
     #[must_use]
     pub fn expected_server(&self) -> Option<u32> {
         match self.address {
-            Address::Name(_) | Address::Abstract(_) | Address::Pipe(_) => self.server_uid.or_else(sys::user),
+            Address::Name(_) | Address::Abstract(_) | Address::Pipe { .. } => {
+                self.server_uid.or_else(sys::user)
+            }
             Address::Path(_) => self.server_uid,
             Address::Memory(_) | Address::Tcp { .. } => None,
         }
@@ -113,7 +125,7 @@ impl Endpoint {
         match self.address {
             Address::Memory(_) => Scheme::Memory,
             Address::Name(_) | Address::Path(_) | Address::Abstract(_) => Scheme::Unix,
-            Address::Pipe(_) => Scheme::Pipe,
+            Address::Pipe { .. } => Scheme::Pipe,
             Address::Tcp { .. } => Scheme::Tcp,
         }
     }
@@ -131,7 +143,7 @@ impl Endpoint {
     pub(crate) fn described(&self) -> String {
         match &self.address {
             Address::Name(name) => format!("\"{name}\" ({})", self.detail()),
-            Address::Pipe(_) => format!("\"{self}\" ({})", self.detail()),
+            Address::Pipe { .. } => format!("\"{self}\" ({})", self.detail()),
             _ => format!("\"{self}\""),
         }
     }
@@ -245,7 +257,7 @@ impl FromStr for Endpoint {
                 Some(rest) => name(rest).map(|name| Address::Abstract(name.into())),
                 None => name(rest).map(|name| Address::Name(name.into())),
             },
-            "pipe" => name(rest).map(|name| Address::Pipe(name.into())),
+            "pipe" => pipe(rest),
             "tcp" => tcp(rest),
             _ => {
                 let known = Scheme::ALL.map(Scheme::as_str).join(":, ");
@@ -347,7 +359,10 @@ impl fmt::Display for Address {
             Self::Memory(name) => write!(formatter, "mem:{name}"),
             Self::Name(name) => write!(formatter, "unix:{name}"),
             Self::Abstract(name) => write!(formatter, "unix:@{name}"),
-            Self::Pipe(name) => write!(formatter, "pipe:{name}"),
+            Self::Pipe { name, mode } => match mode {
+                PipeMode::Byte => write!(formatter, "pipe:{name}"),
+                PipeMode::Message => write!(formatter, "pipe:{name}?mode=message"),
+            },
             Self::Path(path) if path.components().count() == 1 && path.is_relative() => {
                 write!(formatter, "unix:./{}", path.display())
             }
@@ -364,7 +379,7 @@ impl fmt::Display for Detail {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (scheme, path) = match &self.0 {
             Address::Name(name) => (Scheme::Unix, sys::socket_path(name)),
-            Address::Pipe(name) => (Scheme::Pipe, sys::pipe_path(name)),
+            Address::Pipe { name, .. } => (Scheme::Pipe, sys::pipe_path(name)),
             address => return write!(formatter, "{address}"),
         };
         match path {
@@ -429,6 +444,22 @@ fn name(text: &str) -> Result<&str, String> {
         return Err(format!("a name does not start with {first:?}"));
     }
     Ok(text)
+}
+
+fn pipe(text: &str) -> Result<Address, String> {
+    let (text, mode) = match text.split_once('?') {
+        None => (text, PipeMode::Byte),
+        Some((text, "mode=byte")) => (text, PipeMode::Byte),
+        Some((text, "mode=message")) => (text, PipeMode::Message),
+        Some((_, setting)) => {
+            return Err(format!(
+                "\"{}\" is no setting of a pipe; there are mode=byte and mode=message",
+                Shown(setting)
+            ));
+        }
+    };
+    let name = name(text)?.into();
+    Ok(Address::Pipe { name, mode })
 }
 
 fn path(path: &Path) -> Result<Address, String> {

@@ -20,7 +20,7 @@ pub(crate) async fn what_a_handler_knows(f: Fixture) {
     assert!(!seen.cancelled);
     assert_eq!(seen.anonymous, !f.transport.vouches());
     assert_eq!(seen.pid, f.transport.tells_processes().then(std::process::id));
-    assert_eq!(seen.uid.is_some(), f.transport.vouches());
+    assert_eq!(seen.uid.is_some(), f.transport.tells_users());
     assert_eq!(
         f.end(greeted.seen()).await.unwrap(),
         seen,

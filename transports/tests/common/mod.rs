@@ -46,6 +46,9 @@ impl Place {
         if transports::Scheme::Pipe.is_supported() {
             texts.push(format!("pipe:{unique}"));
         }
+        if cfg!(windows) {
+            texts.push(format!("pipe:{unique}-m?mode=message"));
+        }
         if cfg!(target_os = "linux") {
             texts.push(format!("unix:@{unique}"));
         }

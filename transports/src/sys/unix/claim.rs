@@ -37,7 +37,7 @@ impl Claim {
     pub(super) fn take(endpoint: &Endpoint) -> Result<Self, Error> {
         let socket = socket_of(endpoint)?;
         match endpoint.address() {
-            Address::Name(_) | Address::Pipe(_) => directory::make_private(endpoint)?,
+            Address::Name(_) | Address::Pipe { .. } => directory::make_private(endpoint)?,
             _ => directory::check_parent(endpoint, &socket)?,
         }
         let lock = lock_beside(endpoint, &socket);
@@ -74,7 +74,7 @@ impl Claim {
             Err(error) => return Err(Error::system(format!("cannot serve {server}"), error)),
         };
         let (wanted, is_wanted) = match endpoint.address() {
-            Address::Pipe(_) => ("pipe", there.file_type().is_fifo()),
+            Address::Pipe { .. } => ("pipe", there.file_type().is_fifo()),
             _ => ("socket", there.file_type().is_socket()),
         };
         if !is_wanted {
@@ -190,7 +190,7 @@ fn lock_beside(endpoint: &Endpoint, socket: &Path) -> PathBuf {
     match endpoint.address() {
         Address::Name(_) => socket.with_extension("lock"),
         // No socket's name ends like this.
-        Address::Pipe(_) => socket.with_extension("fifo-lock"),
+        Address::Pipe { .. } => socket.with_extension("fifo-lock"),
         _ => {
             let mut path = socket.as_os_str().to_owned();
             path.push(".lock");

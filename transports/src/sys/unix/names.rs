@@ -25,7 +25,7 @@ pub(crate) fn pipe_path(name: &str) -> Option<PathBuf> {
 pub(super) fn socket_of(endpoint: &Endpoint) -> Result<PathBuf, Error> {
     let path = match endpoint.address() {
         Address::Name(name) => socket_path(name),
-        Address::Pipe(name) => pipe_path(name),
+        Address::Pipe { name, .. } => pipe_path(name),
         Address::Path(path) => std::path::absolute(path).ok(),
         _ => None,
     };
@@ -40,7 +40,7 @@ pub(super) fn socket_of(endpoint: &Endpoint) -> Result<PathBuf, Error> {
 /// The socket or FIFO of an endpoint for one who wants to connect: for a name, in a directory that nobody else can change.
 pub(super) fn find(endpoint: &Endpoint) -> Result<PathBuf, Error> {
     let socket = socket_of(endpoint)?;
-    if let Address::Name(_) | Address::Pipe(_) = endpoint.address() {
+    if let Address::Name(_) | Address::Pipe { .. } = endpoint.address() {
         let directory = runtime_directory();
         match directory::check(&directory) {
             Ok(()) => {}

@@ -53,6 +53,11 @@ impl Stream {
         }
     }
 
+    /// Has TCP hold nothing back in the hope of more.
+    pub(crate) fn send_at_once(&self) -> io::Result<()> {
+        socket2::SockRef::from(self).set_tcp_nodelay(true)
+    }
+
     /// What each frame has to bear, where the system cannot tell of a third writer.
     pub(crate) fn tag(&self) -> Option<Tag> {
         match &self.0 {

@@ -1,5 +1,6 @@
-//! Windows: `mem:` and `tcp:`.
+//! Windows: `mem:`, `tcp:` and `pipe:`.
 
+mod pipe;
 #[cfg(feature = "tokio")]
 mod reactor;
 mod stream;
@@ -14,6 +15,7 @@ use std::time::Instant;
 use windows_sys::Win32::Foundation::{ERROR_NOT_ENOUGH_MEMORY, ERROR_TOO_MANY_OPEN_FILES};
 use windows_sys::Win32::Networking::WinSock as winsock;
 
+pub(crate) use pipe::{connect_pipe, listen_pipe};
 #[cfg(feature = "tokio")]
 pub(crate) use reactor::{Registration, WatchedPeer};
 pub(crate) use stream::{Acceptor, SpareDescriptor, Stream};
@@ -41,21 +43,11 @@ pub(crate) fn listen_unix(endpoint: &Endpoint) -> Result<(Acceptor, Option<Claim
 }
 
 /// Whether `pipe:` works here.
-pub(crate) const HAS_PIPES: bool = false;
+pub(crate) const HAS_PIPES: bool = true;
 
-/// Refused: see [`HAS_PIPES`].
-pub(crate) fn connect_pipe(endpoint: &Endpoint, _deadline: Option<Instant>) -> Result<Stream, Error> {
-    Err(unsupported(endpoint))
-}
-
-/// Refused: see [`HAS_PIPES`].
-pub(crate) fn listen_pipe(endpoint: &Endpoint) -> Result<(Acceptor, Option<Claim>), Error> {
-    Err(unsupported(endpoint))
-}
-
-/// The file of a pipe: there are none.
-pub(crate) fn pipe_path(_name: &str) -> Option<PathBuf> {
-    None
+/// Where a pipe is, in the system's own namespace.
+pub(crate) fn pipe_path(name: &str) -> Option<PathBuf> {
+    Some(pipe::path_of(name).into())
 }
 
 /// The socket of a name: there are none.

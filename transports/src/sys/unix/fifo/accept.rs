@@ -29,6 +29,7 @@ const BACKLOG: usize = 4096;
 
 /// Listens; see [`crate::listen`].
 pub(crate) fn listen_pipe(endpoint: &Endpoint) -> Result<(Acceptor, Option<Claim>), Error> {
+    super::refuse_messages(endpoint)?;
     let mut claim = Claim::take(endpoint)?;
     let path = claim.socket().to_owned();
     claim.clear(endpoint, || match files::open(&path, OFlags::WRONLY) {

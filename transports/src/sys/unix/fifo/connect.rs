@@ -19,6 +19,7 @@ use crate::{Endpoint, Error, ErrorKind, connecting};
 
 /// Leaves a record for the server, bounded by the deadline; see [`crate::connect`].
 pub(crate) fn connect_pipe(endpoint: &Endpoint, deadline: Option<Instant>) -> Result<Stream, Error> {
+    super::refuse_messages(endpoint)?;
     let path = names::find(endpoint)?;
     let opened = files::open(&path, OFlags::WRONLY);
     let (rendezvous, there) = opened.map_err(|error| explain(endpoint, error))?;

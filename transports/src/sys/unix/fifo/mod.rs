@@ -17,9 +17,27 @@ mod files;
 mod record;
 mod stream;
 
+use crate::endpoint::{Address, PipeMode};
+use crate::{Endpoint, Error, ErrorKind};
 pub(super) use accept::Rendezvous;
+
 pub(crate) use accept::listen_pipe;
 pub(crate) use connect::connect_pipe;
 pub(super) use stream::Fifos;
 #[cfg(feature = "tokio")]
 pub(super) use stream::has_no_reader;
+
+/// A FIFO carries bytes.
+fn refuse_messages(endpoint: &Endpoint) -> Result<(), Error> {
+    match endpoint.address() {
+        Address::Pipe {
+            mode: PipeMode::Message,
+            ..
+        } => {
+            let message =
+                format!("cannot use \"{endpoint}\": only Windows has pipes of messages; leave out the mode");
+            Err(Error::new(ErrorKind::Unsupported, message))
+        }
+        _ => Ok(()),
+    }
+}
