@@ -98,6 +98,7 @@ impl Served {
         let listening = server
             .service(SubjectServer::from_arc(state))
             .service(SecondServer::new(Doubler))
+            .service(crate::values::server())
             .listen()?;
         Ok(Self { listening })
     }
@@ -256,6 +257,10 @@ impl Subject for State {
 
     async fn take(&self, data: &[u8]) -> u64 {
         checksum(data)
+    }
+
+    async fn count(&self, data: &[u8]) -> u64 {
+        data.len() as u64
     }
 
     async fn give(&self, length: u64) -> Vec<u8> {
@@ -417,6 +422,8 @@ impl Subject for State {
     async fn note(&self, value: u64) {
         self.notes.send_modify(|notes| notes.push(value));
     }
+
+    async fn ignore(&self, _value: u64) {}
 
     async fn note_bytes(&self, data: &[u8]) {
         self.notes.send_modify(|notes| notes.push(data.len() as u64));

@@ -153,3 +153,8 @@ pub(crate) async fn errors_of_the_service(f: Fixture) {
     // It is a value like any other: the connection does not care.
     assert_eq!(f.end(client.number(1)).await.unwrap(), 1);
 }
+
+pub(crate) async fn values_of_every_type(f: Fixture) {
+    let (_server, client) = f.pair().await;
+    tests::values::check(f, &client).await;
+}
