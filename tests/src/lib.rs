@@ -6,4 +6,6 @@ pub mod meter;
 pub mod mode;
 pub mod process;
 pub mod subject;
+#[cfg(unix)]
+pub mod visit;
 pub mod watchdog;

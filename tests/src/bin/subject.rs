@@ -22,6 +22,11 @@ fn main() {
     match role.as_str() {
         "serve" => serve(&serde_json::from_str(argument).expect("a plan")),
         "hold" => hold(argument),
+        #[cfg(unix)]
+        "visit" => visit(&serde_json::from_str(argument).expect("a visit")),
+        #[cfg(unix)]
+        "fork" => say(tests::visit::fork(argument)),
+        "list" => list(),
         _ => panic!("no role is called {role}"),
     }
 }
@@ -34,7 +39,41 @@ fn say(what: impl std::fmt::Display) {
         .expect("the test listens");
 }
 
+/// Says what is being served.
+fn list() {
+    match ipc_rpc::servers() {
+        Ok(servers) => {
+            for server in servers {
+                let since = server
+                    .since
+                    .map(|since| since.elapsed().unwrap_or_default().as_secs());
+                say(format_args!(
+                    "{} {} pid {:?} {:?} since {since:?} stale {}",
+                    server.name, server.endpoint, server.pid, server.executable, server.stale
+                ));
+            }
+            say("ended");
+        }
+        Err(error) => say(format_args!("failed: {error}")),
+    }
+}
+
+/// Says what came of a visit.
+#[cfg(unix)]
+fn visit(visit: &tests::visit::Visit) {
+    say("started");
+    say(visit.pay());
+}
+
 fn serve(plan: &Plan) {
+    #[cfg(unix)]
+    if let Some(descriptors) = plan.descriptors {
+        tests::visit::limit_descriptors(descriptors);
+    }
+    #[cfg(unix)]
+    if let Some(uid) = plan.uid {
+        tests::visit::become_user(uid, &[]);
+    }
     match Served::new(plan) {
         Ok(served) => {
             say(format_args!("ready {}", served.endpoint()));
@@ -56,7 +95,10 @@ fn hold(endpoint: &str) {
     std::thread::scope(|scope| {
         for token in 1000..1008 {
             let client = &client;
-            scope.spawn(move || client.hold(token).wait());
+            scope.spawn(move || match client.hold(token).wait() {
+                Ok(token) => say(format_args!("released {token}")),
+                Err(error) => say(format_args!("{:?}: {error}", error.kind())),
+            });
         }
     });
 }

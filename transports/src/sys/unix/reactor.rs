@@ -1,7 +1,7 @@
 //! Descriptors in Tokio's reactor.
 
 use std::io;
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
@@ -9,7 +9,7 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 use super::identity::{Death, PeerProcess};
-use super::{Acceptor, Stream};
+use super::{Acceptor, Appearance, Stream};
 
 /// A descriptor that Tokio's reactor watches, edge-triggered.
 pub(crate) struct Registration(AsyncFd<Watched>);
@@ -26,6 +26,7 @@ enum Watched {
     Stream(Arc<Stream>),
     Acceptor(Arc<Acceptor>),
     Death(Death),
+    Appearance(Arc<Appearance>),
 }
 
 impl AsRawFd for Watched {
@@ -34,6 +35,7 @@ impl AsRawFd for Watched {
             Self::Stream(stream) => stream.as_raw_fd(),
             Self::Acceptor(acceptor) => acceptor.as_raw_fd(),
             Self::Death(death) => death.as_raw_fd(),
+            Self::Appearance(appearance) => appearance.as_fd().as_raw_fd(),
         }
     }
 }
@@ -48,6 +50,11 @@ impl Registration {
 
     pub(crate) fn acceptor(acceptor: &Arc<Acceptor>) -> io::Result<Self> {
         Self::new(Watched::Acceptor(Arc::clone(acceptor)), Interest::READABLE)
+    }
+
+    /// Readable once something has happened where a server is to appear.
+    pub(crate) fn appearance(appearance: &Arc<Appearance>) -> io::Result<Self> {
+        Self::new(Watched::Appearance(Arc::clone(appearance)), Interest::READABLE)
     }
 
     /// Readable once the peer's process has ended.

@@ -1,5 +1,6 @@
 //! Windows: `mem:` and `tcp:`.
 
+mod absent;
 #[cfg(feature = "tokio")]
 mod reactor;
 mod stream;
@@ -12,6 +13,7 @@ use std::time::Instant;
 use windows_sys::Win32::Foundation::{ERROR_NOT_ENOUGH_MEMORY, ERROR_TOO_MANY_OPEN_FILES};
 use windows_sys::Win32::Networking::WinSock as winsock;
 
+pub(crate) use absent::*;
 #[cfg(feature = "tokio")]
 pub(crate) use reactor::{Registration, WatchedPeer};
 pub(crate) use stream::{Acceptor, SpareDescriptor, Stream};

@@ -7,7 +7,7 @@ use std::task::{Context, Poll, ready};
 use tokio::io::Interest;
 use tokio::net::{TcpListener, TcpStream};
 
-use super::{Acceptor, Stream};
+use super::{Acceptor, Appearance, Stream};
 
 /// A socket that Tokio's reactor watches.
 pub(crate) enum Registration {
@@ -32,6 +32,11 @@ pub(crate) enum WatchedPeer {
 impl Registration {
     pub(crate) fn stream(stream: &Arc<Stream>) -> io::Result<Self> {
         TcpStream::from_std(stream.duplicate()?).map(Self::Stream)
+    }
+
+    /// Never called: see [`Appearance`].
+    pub(crate) fn appearance(appearance: &Arc<Appearance>) -> io::Result<Self> {
+        match **appearance {}
     }
 
     pub(crate) fn acceptor(acceptor: &Arc<Acceptor>) -> io::Result<Self> {
