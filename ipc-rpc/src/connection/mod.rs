@@ -244,6 +244,8 @@ pub(crate) struct Connection {
     peer_max_body: u32,
     peer_services: PeerServices,
     reason: Option<CloseReason>,
+    /// The last call of ours that the peer had read when it closed.
+    peer_saw: Option<u64>,
     config: Config,
 }
 
@@ -265,8 +267,25 @@ enum Phase {
 #[derive(Clone, Copy, Debug)]
 struct Drain {
     until: Instant,
+    /// Until when it is worth waiting for the peer to acknowledge it.
+    patience: Option<Instant>,
     /// The peer has read it: no more calls will come.
     acknowledged: bool,
+}
+
+impl Drain {
+    /// Whether all has been done to let the peer know.
+    fn is_known(&self) -> bool {
+        self.acknowledged || self.patience.is_none()
+    }
+
+    /// When something is to be done about it.
+    fn next(&self) -> Option<Instant> {
+        let patience = self.patience.filter(|_| !self.acknowledged);
+        patience
+            .map(|patience| patience.min(self.until))
+            .or(Some(self.until))
+    }
 }
 
 impl Connection {
@@ -308,6 +327,7 @@ impl Connection {
             peer_max_body: 0,
             peer_services: PeerServices::default(),
             reason: None,
+            peer_saw: None,
             config,
         })
     }
@@ -399,6 +419,12 @@ impl Connection {
     /// Why it has ended, once it has.
     pub(crate) fn close_reason(&self) -> Option<&CloseReason> {
         self.reason.as_ref()
+    }
+
+    /// Whether a call that failed with the connection may have run. It has not if the peer closed without having
+    /// read it.
+    pub(crate) fn may_have_run(&self, key: CallKey) -> bool {
+        self.peer_saw.is_none_or(|last| key.id() <= last)
     }
 
     /// What a caller is told whose call was not started.

@@ -293,7 +293,7 @@ impl Link {
     #[cfg(feature = "tokio")]
     pub(crate) fn drain(&self, until: Instant) {
         let mut out = self.out();
-        out.core.drain(until);
+        out.core.drain(Instant::now(), until);
         out.drivers.wake();
     }
 

@@ -23,6 +23,7 @@ macro_rules! everywhere {
             a_thousand_at_once
             replies_in_any_order
             one_way_calls_in_order
+            a_large_one_way_call_arrives
             two_services_on_one_connection
             the_handler_sees_the_deadline
             a_deadline_passes_on_both_sides
@@ -64,6 +65,7 @@ macro_rules! awaiting {
         $callback! { $arguments
             nothing_before_the_first_poll
             news_while_a_batch_is_served
+            a_call_that_was_polled_is_waited_for
             a_dropped_call_is_cancelled
             calls_dropped_at_every_poll
             a_call_that_waits_for_room_is_dropped
