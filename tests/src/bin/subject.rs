@@ -22,6 +22,7 @@ fn main() {
     match role.as_str() {
         "serve" => serve(&serde_json::from_str(argument).expect("a plan")),
         "hold" => hold(argument),
+        "crowd" => crowd(argument),
         #[cfg(unix)]
         "visit" => visit(&serde_json::from_str(argument).expect("a visit")),
         #[cfg(unix)]
@@ -86,7 +87,37 @@ fn serve(plan: &Plan) {
     }
 }
 
-/// Makes calls that nobody answers, until it is killed.
+/// Is as many clients as it is told, all of which call once at first, and again once a number was noted.
+fn crowd(argument: &str) {
+    let (count, endpoint) = argument.split_once(' ').expect("a number and an endpoint");
+    let count: u64 = count.parse().expect("a number");
+    let clients: Vec<SubjectClient> = (0..count)
+        .map(|_| {
+            SubjectClient::connect(endpoint)
+                .timeout(std::time::Duration::from_secs(60))
+                .wait()
+                .expect("the server takes them all")
+        })
+        .collect();
+    let all_call = || {
+        for (number, client) in (0..).zip(&clients) {
+            assert_eq!(
+                client.number(number).wait().expect("the server serves them all"),
+                number
+            );
+        }
+    };
+    all_call();
+    say(format_args!("open {count}"));
+    clients[0]
+        .until_notes(1)
+        .wait()
+        .expect("the server serves them all");
+    all_call();
+    say(format_args!("again {count}"));
+}
+
+/// Makes calls that wait, and says how each ended.
 fn hold(endpoint: &str) {
     let client = SubjectClient::connect(endpoint)
         .wait()

@@ -8,7 +8,7 @@ use std::fs::{File, Metadata, Permissions};
 use std::io::{self, Read};
 use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::time::{Duration, Instant, SystemTime};
 
 use rustix::fs::{FlockOperation, Mode, OFlags, flock};
 use rustix::io::Errno;
@@ -21,6 +21,10 @@ use crate::{Endpoint, Error, ErrorKind};
 
 /// Only the owner reads and writes.
 const PRIVATE: u32 = 0o600;
+
+/// How long a new owner may take to write who it is, and how often one looks meanwhile, before it goes unnamed.
+const SIGNED: Duration = Duration::from_millis(200);
+const SIGNING: Duration = Duration::from_millis(1);
 
 /// The right to serve a name, held until it is dropped.
 pub(crate) struct Claim {
@@ -163,6 +167,12 @@ impl Owner {
             .and_then(|()| file.write_all_at(text.as_bytes(), 0));
     }
 
+    /// Not so if there is no such process; one in another process namespace than ours cannot be told from that.
+    fn may_live(&self) -> bool {
+        let pid = i32::try_from(self.pid).ok().and_then(Pid::from_raw);
+        pid.is_some_and(|pid| rustix::process::test_kill_process(pid) != Err(Errno::SRCH))
+    }
+
     /// What the lock beside a socket says.
     pub(super) fn of(lock: &Path) -> Option<Self> {
         let (file, _) = open_lock(lock, OFlags::RDONLY).ok()?;
@@ -191,8 +201,7 @@ impl Owner {
 pub(super) fn dead_owner(endpoint: &Endpoint) -> Option<u32> {
     let lock = lock_beside(endpoint, &socket_of(endpoint).ok()?);
     let owner = Owner::of(&lock)?;
-    let pid = Pid::from_raw(i32::try_from(owner.pid).ok()?)?;
-    (rustix::process::test_kill_process(pid) == Err(Errno::SRCH)).then_some(owner.pid)
+    (!owner.may_live()).then_some(owner.pid)
 }
 
 pub(super) fn lock_beside(endpoint: &Endpoint, socket: &Path) -> PathBuf {
@@ -213,6 +222,7 @@ fn acquire(endpoint: &Endpoint, path: &Path) -> Result<File, Error> {
         let message = format!("cannot serve {server}: cannot use the lock {}", path.display());
         Error::system(message, error)
     };
+    let patience = Instant::now() + SIGNED;
     loop {
         let (file, there) = open_lock(path, OFlags::RDWR | OFlags::CREATE).map_err(|error| match error {
             Errno::LOOP | Errno::ISDIR | Errno::NXIO => {
@@ -237,7 +247,12 @@ fn acquire(endpoint: &Endpoint, path: &Path) -> Result<File, Error> {
             Ok(()) => {}
             Err(Errno::INTR) => continue,
             Err(Errno::WOULDBLOCK) => {
-                let owner = Owner::read(&file);
+                let owner = Owner::read(&file).filter(Owner::may_live);
+                // It has taken the lock and not signed yet, over the name of a dead one perhaps.
+                if owner.is_none() && Instant::now() < patience {
+                    std::thread::sleep(SIGNING);
+                    continue;
+                }
                 let owner = owner.map_or_else(
                     || "another process".to_owned(),
                     |owner| match owner.executable {
