@@ -38,11 +38,24 @@ pub(crate) fn runtime(what: &str) -> Result<Handle, Error> {
     })
 }
 
+/// Fails where timers would panic. Only Tokio's panic tells; it changes nothing of ours.
+pub(crate) fn timers() -> Result<(), Error> {
+    std::panic::catch_unwind(|| drop(tokio::time::sleep(Duration::ZERO))).map_err(|_| {
+        let sentence = "the Tokio runtime has no timers; build it with enable_time() or enable_all()";
+        Error::new(ErrorKind::Unsupported, sentence)
+    })
+}
+
 /// Sees to it that a driver for `link` runs in the current runtime.
 pub(crate) fn ensure(link: &Arc<Link>, out: &mut Out) -> Result<(), Error> {
     let runtime = runtime("A call")?;
     if !out.drivers.are_in(runtime.id()) && out.core.state() != State::Closed {
-        runtime.spawn(Driver::new(link.clone(), out, &runtime, None).run());
+        // What is wrong with this runtime is no reason to end the connection, which others use.
+        timers()?;
+        let source = link.source()?;
+        let mut driver = Driver::new(link.clone(), out, &runtime, None);
+        driver.source = Some(source);
+        runtime.spawn(driver.run());
     }
     Ok(())
 }

@@ -2,6 +2,8 @@
 //! of what a process holds.
 
 pub mod fixture;
+#[cfg(unix)]
+pub mod fork;
 pub mod meter;
 pub mod mode;
 pub mod process;

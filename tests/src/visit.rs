@@ -1,10 +1,10 @@
-//! Clients in processes of their own: as another user, waiting for a server, or copied by a fork.
+//! Clients in processes of their own: as another user, or waiting for a server.
 
 use std::io::Read;
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
-use ipc_rpc::{Connect, Endpoint, ServiceClient};
+use ipc_rpc::{Connect, Endpoint};
 use rustix::process::{Gid, Resource, Rlimit, Uid};
 use serde::{Deserialize, Serialize};
 
@@ -91,46 +91,6 @@ fn listen(endpoint: &str, sentence: &str) -> String {
         .windows(sentence.len())
         .any(|part| part == sentence.as_bytes());
     format!("ended {} found {found}", ended.is_ok())
-}
-
-/// A client and its copy in a fork: what either gets when it calls, the copy first.
-///
-/// # Panics
-/// If there is no server, or no fork.
-#[must_use]
-pub fn fork(endpoint: &str) -> String {
-    let client = SubjectClient::connect(endpoint)
-        .wait()
-        .expect("the server is there");
-    let called = |client: &SubjectClient| match client.number(7).wait() {
-        Ok(number) => format!("{number}"),
-        Err(error) => format!("{:?} {:?}: {error}", error.kind(), error.outcome()),
-    };
-    assert_eq!(called(&client), "7");
-    let (mut reader, mut writer) = std::io::pipe().expect("a pipe");
-    // SAFETY: the child has one thread, makes no use of what the parent's other threads may have been at work on, and
-    // leaves through `_exit`.
-    let child = unsafe { libc::fork() };
-    assert_ne!(child, -1, "a fork");
-    if child == 0 {
-        drop(reader);
-        let ping = match client.as_client().ping().wait() {
-            Ok(_) => "answered".to_owned(),
-            Err(error) => format!("{:?}", error.kind()),
-        };
-        let said = format!("{}; ping {ping}", called(&client));
-        let _ = std::io::Write::write_all(&mut writer, said.as_bytes());
-        // The last of its copies ends nothing either.
-        drop(client);
-        // SAFETY: it ends the process, whatever state that is in.
-        unsafe { libc::_exit(0) };
-    }
-    drop(writer);
-    let mut said = String::new();
-    reader.read_to_string(&mut said).expect("the child writes text");
-    said.push_str("; parent ");
-    said.push_str(&called(&client));
-    said
 }
 
 /// Makes this thread, and those that it starts, run as a user, with the group of the same number and these beside it.

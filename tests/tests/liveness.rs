@@ -149,16 +149,20 @@ fn a_fork_does_not_speak_for_its_parent() {
 
 #[test]
 fn asking_where_one_is_costs_nothing() {
-    const COUNT: u32 = 10_000_000;
-    let client_is_ours = transports::Birthplace::here();
-    let since = Instant::now();
-    for _ in 0..COUNT {
-        assert!(std::hint::black_box(client_is_ours).is_here());
-    }
-    let each = since.elapsed() / COUNT;
+    const COUNT: u32 = 10_000;
+    let here = transports::Birthplace::here();
+    // The quickest of many batches: whatever else runs on the machine makes the others slower.
+    let batches = (0..200).map(|_| {
+        let since = Instant::now();
+        for _ in 0..COUNT {
+            assert!(std::hint::black_box(here).is_here());
+        }
+        since.elapsed() / COUNT
+    });
+    let each = batches.min().unwrap();
     println!("{each:?} for each call");
-    // A system call takes a hundred and more; this allows for a build without optimisation on a busy machine.
-    assert!(each < Duration::from_nanos(100), "{each:?}");
+    // A system call takes a hundred and more; this allows for a build without optimisation.
+    assert!(each < Duration::from_nanos(80), "{each:?}");
 }
 
 #[test]

@@ -50,6 +50,9 @@ pub(crate) struct Link {
     connecting: bool,
     interrupt: Interrupt,
     birthplace: Birthplace,
+    /// Apart from the inbox, which a blocking caller may hold for long.
+    #[cfg(feature = "tokio")]
+    watch: transports::reactor::Watch,
     out: Mutex<Out>,
     inbox: Mutex<Inbox>,
     buffers: Mutex<Vec<Vec<u8>>>,
@@ -69,6 +72,8 @@ impl Link {
             connecting,
             interrupt: port.receiver.interrupt(),
             birthplace: Birthplace::here(),
+            #[cfg(feature = "tokio")]
+            watch: port.receiver.watch(),
             out: Mutex::new(Out::new(core, port.sender, created)),
             inbox: Mutex::new(Inbox::new(port.receiver)),
             buffers: Mutex::new(Vec::new()),
@@ -305,7 +310,7 @@ impl Link {
 
     #[cfg(feature = "tokio")]
     pub(crate) fn source(&self) -> Result<transports::reactor::Source, transports::Error> {
-        lock(&self.inbox).receiver.source()
+        self.watch.source()
     }
 
     #[cfg(feature = "tokio")]

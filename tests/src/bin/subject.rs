@@ -2,7 +2,8 @@
 //!
 //! It is told its role and one argument, prints what its test waits for, and ends when its standard input does.
 
-use std::io::{Read, Write};
+use std::io::Write;
+use std::sync::mpsc::{self, Receiver};
 
 use tests::meter::Counting;
 use tests::subject::{Plan, Served, SubjectClient};
@@ -15,8 +16,12 @@ fn main() {
     let [_, role, argument] = &arguments[..] else {
         panic!("usage: subject ROLE ARGUMENT")
     };
-    std::thread::spawn(|| {
-        let _ = std::io::stdin().read_to_end(&mut Vec::new());
+    let (heard, lines) = mpsc::channel();
+    std::thread::spawn(move || {
+        for line in std::io::stdin().lines().map_while(Result::ok) {
+            // A role that does not listen has no use for it.
+            let _ = heard.send(line);
+        }
         std::process::exit(0);
     });
     match role.as_str() {
@@ -26,8 +31,11 @@ fn main() {
         #[cfg(unix)]
         "visit" => visit(&serde_json::from_str(argument).expect("a visit")),
         #[cfg(unix)]
-        "fork" => say(tests::visit::fork(argument)),
+        "fork" => say(tests::fork::and_call(argument)),
         "list" => list(),
+        "try" => attempt(argument),
+        "large" => large(argument, &lines),
+        "reconnect" => reconnect(argument, &lines),
         _ => panic!("no role is called {role}"),
     }
 }
@@ -132,4 +140,61 @@ fn hold(endpoint: &str) {
             });
         }
     });
+}
+
+/// Does something a few times to warm up, and many times when told to.
+fn measured(times: u64, lines: &Receiver<String>, mut work: impl FnMut()) {
+    (0..20).for_each(|_| work());
+    say("warm");
+    lines.recv().expect("the test goes on");
+    (0..times).for_each(|_| work());
+    say("done");
+    // To be looked at; the test ends it.
+    let _ = lines.recv();
+}
+
+/// Calls with arguments of 1 MiB, blocking and async by turns.
+fn large(endpoint: &str, lines: &Receiver<String>) {
+    let client = SubjectClient::connect(endpoint)
+        .wait()
+        .expect("the server is there");
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime can be made");
+    let data = vec![7; 1 << 20];
+    let expected = data.len() as u64;
+    measured(500, lines, || {
+        assert_eq!(client.count(&data).wait().expect("a blocking call"), expected);
+        assert_eq!(
+            runtime
+                .block_on(async { client.count(&data).await })
+                .expect("an async call"),
+            expected
+        );
+    });
+}
+
+/// Connects, calls and leaves.
+fn reconnect(endpoint: &str, lines: &Receiver<String>) {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime can be made");
+    measured(100, lines, || {
+        let client = SubjectClient::connect(endpoint)
+            .wait()
+            .expect("the server is there");
+        client.nothing().wait().expect("a blocking call");
+        let awaited = async { SubjectClient::connect(endpoint).await?.nothing().await };
+        runtime.block_on(awaited).expect("an async call");
+    });
+}
+
+/// Connects once and says how that went.
+fn attempt(endpoint: &str) {
+    match SubjectClient::connect(endpoint).wait() {
+        Ok(_) => say("connected"),
+        Err(error) => say(format_args!("{:?}: {error}", error.kind())),
+    }
 }

@@ -4,6 +4,8 @@ mod absent;
 #[cfg(feature = "tokio")]
 mod reactor;
 mod stream;
+#[cfg(feature = "tokio")]
+mod termination;
 mod wait;
 
 use std::io;
@@ -17,6 +19,8 @@ pub(crate) use absent::*;
 #[cfg(feature = "tokio")]
 pub(crate) use reactor::{Registration, WatchedPeer};
 pub(crate) use stream::{Acceptor, SpareDescriptor, Stream};
+#[cfg(feature = "tokio")]
+pub(crate) use termination::Termination;
 pub(crate) use wait::{Bell, Waiter};
 
 use super::AcceptFailure;
