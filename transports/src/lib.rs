@@ -24,6 +24,8 @@
 //! # Ok::<(), transports::Error>(())
 //! ```
 
+mod appearance;
+mod birthplace;
 mod connecting;
 mod endpoint;
 mod error;
@@ -34,9 +36,12 @@ mod peer;
 mod port;
 #[cfg(feature = "tokio")]
 pub mod reactor;
+mod servers;
 mod socket;
 mod sys;
 
+pub use appearance::Appearance;
+pub use birthplace::Birthplace;
 pub use connecting::{connect, listen};
 pub use endpoint::{Endpoint, Scheme};
 pub use error::{Error, ErrorKind};
@@ -44,3 +49,4 @@ pub use interrupt::Interrupt;
 pub use message::{Header, Message};
 pub use peer::{Identity, Peer};
 pub use port::{Accepted, Flushed, Listener, Port, Received, Receiver, Sender, Sent};
+pub use servers::{ServerEntry, servers};

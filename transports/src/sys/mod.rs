@@ -13,7 +13,9 @@
 //! | `SpareDescriptor` | a descriptor to give up when none is left |
 //! | `connect_unix`, `listen_unix`, `Claim`, `socket_path`, `HAS_UNIX_SOCKETS` | `unix:` endpoints and who owns their names |
 //! | `connect_pipe`, `listen_pipe`, `pipe_path`, `HAS_PIPES` | `pipe:` endpoints |
-//! | `user`, `group`, `executable` | who runs this process, and what a peer runs |
+//! | `user`, `group`, `own_groups`, `peer_groups`, `executable` | who runs this process, and who a peer is and what it runs |
+//! | `process_mark`, `is_process_mark` | telling a process from its forks |
+//! | `Appearance`, `servers` | waiting for a server to appear, and listing those that are there |
 //! | `is_exhaustion`, `accept_failure` | what an error of the system means |
 
 #[cfg(unix)]
