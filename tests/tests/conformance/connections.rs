@@ -19,8 +19,8 @@ pub(crate) async fn what_a_handler_knows(f: Fixture) {
     assert_eq!(seen.greeting.as_deref(), Some("good morning"));
     assert!(!seen.cancelled);
     assert_eq!(seen.anonymous, !f.transport.vouches());
-    assert_eq!(seen.pid, f.transport.vouches().then(std::process::id));
-    assert_eq!(seen.uid.is_some(), f.transport.vouches());
+    assert_eq!(seen.pid, f.transport.tells_processes().then(std::process::id));
+    assert_eq!(seen.uid.is_some(), f.transport.tells_users());
     assert_eq!(
         f.end(greeted.seen()).await.unwrap(),
         seen,
@@ -251,7 +251,7 @@ pub(crate) async fn served_by_another_process(f: Fixture) {
     let seen = f.end(client.seen()).await.unwrap();
     assert_ne!(server.pid(), std::process::id());
     assert_eq!(seen.anonymous, !f.transport.vouches());
-    if f.transport.vouches() {
+    if f.transport.tells_processes() {
         assert_eq!(seen.pid, Some(std::process::id()));
         assert_eq!(client.as_client().peer().pid(), Some(server.pid()));
     }

@@ -79,4 +79,7 @@ transport!(memory Memory);
 transport!(unix_name UnixName processes);
 transport!(unix_path UnixPath processes);
 transport!(unix_abstract UnixAbstract processes);
+transport!(pipe Pipe processes);
+#[cfg(windows)]
+transport!(pipe_messages PipeMessages processes);
 transport!(tcp Tcp processes);
