@@ -44,7 +44,7 @@ fn a_stopped_server_is_reported() {
             f.start(async move { (f.end(client.hold(1)).await, Instant::now()) })
         };
         f.end(client.until_held(1)).await.unwrap();
-        server.process().signal("STOP");
+        server.process().stop();
         let stopped = Instant::now();
         let (result, ended) = held.join().await;
         let error = result.unwrap_err();
@@ -96,7 +96,7 @@ fn a_stopped_client_is_reported() {
         let mut victim = Helper::start(PROGRAM, "hold", &server.endpoint().to_string(), |_| {});
         assert_eq!(victim.line(), "connected");
         f.end(canary.until_held(8)).await.unwrap();
-        victim.signal("STOP");
+        victim.stop();
         let stopped = Instant::now();
         f.end(canary.until_abandoned(8)).await.unwrap();
         f.end(canary.until_rundowns(1)).await.unwrap();

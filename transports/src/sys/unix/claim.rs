@@ -15,6 +15,7 @@ use rustix::io::Errno;
 use rustix::process::Pid;
 
 use super::directory::{self, kind_of};
+use super::identity;
 use super::names::socket_of;
 use crate::endpoint::Address;
 use crate::{Endpoint, Error, ErrorKind};
@@ -112,7 +113,7 @@ impl Claim {
     /// may have taken even its owner's bits.
     pub(super) fn made(&mut self, mode: u32) -> io::Result<()> {
         let there = self.socket.symlink_metadata()?;
-        self.made = Some(identity(&there));
+        self.made = Some(file_of(&there));
         if there.mode() & 0o777 != mode {
             set_mode(&self.socket, &there, mode)?;
         }
@@ -135,7 +136,7 @@ impl Drop for Claim {
         }
         let is_there = |path: &Path, known| {
             path.symlink_metadata()
-                .is_ok_and(|there| identity(&there) == known)
+                .is_ok_and(|there| file_of(&there) == known)
         };
         // Nothing to be done about a failure: the next owner replaces what is left.
         if self.made.is_some_and(|made| is_there(&self.socket, made)) {
@@ -144,7 +145,7 @@ impl Drop for Claim {
         if self
             .file
             .metadata()
-            .is_ok_and(|own| is_there(&self.lock, identity(&own)))
+            .is_ok_and(|own| is_there(&self.lock, file_of(&own)))
         {
             let _ = std::fs::remove_file(&self.lock);
         }
@@ -170,7 +171,7 @@ impl Owner {
     /// Not so if there is no such process; one in another process namespace than ours cannot be told from that.
     fn may_live(&self) -> bool {
         let pid = i32::try_from(self.pid).ok().and_then(Pid::from_raw);
-        pid.is_some_and(|pid| rustix::process::test_kill_process(pid) != Err(Errno::SRCH))
+        pid.is_some_and(identity::may_live)
     }
 
     /// What the lock beside a socket says.
@@ -269,7 +270,7 @@ fn acquire(endpoint: &Endpoint, path: &Path) -> Result<File, Error> {
         }
         // The former owner removes the file before it lets go: then this lock is of a file that nobody else will find.
         match path.symlink_metadata() {
-            Ok(found) if identity(&found) == identity(&there) => {}
+            Ok(found) if file_of(&found) == file_of(&there) => {}
             Ok(_) => continue,
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
             Err(error) => return Err(failed(error)),
@@ -317,7 +318,7 @@ fn set_mode(path: &Path, there: &Metadata, mode: u32) -> io::Result<()> {
 
     let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let opened = File::from(rustix::fs::open(path, flags, Mode::empty())?);
-    if identity(&opened.metadata()?) != identity(there) {
+    if file_of(&opened.metadata()?) != file_of(there) {
         return Err(io::ErrorKind::NotFound.into());
     }
     // The file itself: fchmod(2) refuses a descriptor that is a path only.
@@ -336,6 +337,6 @@ fn is_ours_and_unreadable(path: &Path) -> bool {
     })
 }
 
-fn identity(metadata: &Metadata) -> (u64, u64) {
+fn file_of(metadata: &Metadata) -> (u64, u64) {
     (metadata.dev(), metadata.ino())
 }
