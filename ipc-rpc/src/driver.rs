@@ -231,6 +231,18 @@ impl Driver {
         ControlFlow::Continue(())
     }
 
+    /// Comes back once the callers that were answered have run, if they are several: most of them call again, and their
+    /// requests then leave together. If each of them woke this task instead, a multi-thread runtime would run it right
+    /// behind that one, and each request would leave alone.
+    fn follow_callers(&self, cx: &Context<'_>) {
+        let mut out = self.link.out();
+        if out.drivers.follow() {
+            drop(out);
+            // A task that wakes itself runs again behind all that are ready now.
+            cx.waker().wake_by_ref();
+        }
+    }
+
     /// Gives large buffers back.
     fn shrink(&mut self) {
         self.busy = None;
@@ -304,7 +316,11 @@ impl Future for Driver {
             break false;
         };
         this.source = Some(source);
-        if ended { Poll::Ready(()) } else { Poll::Pending }
+        if ended {
+            return Poll::Ready(());
+        }
+        this.follow_callers(cx);
+        Poll::Pending
     }
 }
 

@@ -23,6 +23,10 @@ pub enum Transport {
     UnixPath,
     /// `unix:@name`.
     UnixAbstract,
+    /// `pipe:name`.
+    Pipe,
+    /// `pipe:name?mode=message`, where there is such a thing.
+    PipeMessages,
     /// `tcp:0`.
     Tcp,
 }
@@ -39,6 +43,8 @@ impl Transport {
             Self::UnixName => name,
             Self::UnixPath => format!("unix:{}/ipc-rpc-{name}.sock", std::env::temp_dir().display()),
             Self::UnixAbstract => format!("unix:@{name}"),
+            Self::Pipe => format!("pipe:{name}"),
+            Self::PipeMessages => format!("pipe:{name}?mode=message"),
             Self::Tcp => "tcp:0".to_owned(),
         }
     }
@@ -47,6 +53,19 @@ impl Transport {
     #[must_use]
     pub fn vouches(self) -> bool {
         self != Self::Tcp
+    }
+
+    /// Whether each side learns the other's process.
+    #[must_use]
+    pub fn tells_processes(self) -> bool {
+        // FIFOs do not tell it, named pipes do.
+        self.vouches() && (self != Self::Pipe || !self.tells_users())
+    }
+
+    /// Whether each side learns the other's user as a number.
+    #[must_use]
+    pub fn tells_users(self) -> bool {
+        self.vouches() && ipc_rpc::Peer::own_uid().is_some()
     }
 }
 

@@ -1,6 +1,8 @@
 //! What the integration tests share: a service made to be tested, its server in a process of its own, and the measuring
 //! of what a process holds.
 
+#![recursion_limit = "512"]
+
 pub mod fixture;
 #[cfg(unix)]
 pub mod fork;
@@ -8,6 +10,7 @@ pub mod meter;
 pub mod mode;
 pub mod process;
 pub mod subject;
+pub mod values;
 #[cfg(unix)]
 pub mod visit;
 pub mod watchdog;

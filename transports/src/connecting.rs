@@ -8,7 +8,7 @@ use crate::{Endpoint, Error, ErrorKind, Listener, Port, memory, socket};
 /// Connects to the server that listens on `endpoint`. Blocks until the system has queued the connection for the
 /// server, or the deadline has passed; without a deadline, as long as a busy server's queue stays full.
 ///
-/// A name goes to a socket in a directory that this user or root owns, and to a server that runs as one of them;
+/// A name goes to a socket or a pipe in a directory that this user or root owns, and to a server that runs as one of them;
 /// see [`Endpoint::expect_server`].
 ///
 /// # Errors
@@ -19,6 +19,7 @@ pub fn connect(endpoint: &Endpoint, deadline: Option<Instant>) -> Result<Port, E
     match endpoint.address() {
         Address::Memory(name) => memory::connect(endpoint, name, deadline),
         Address::Tcp { host, port } => socket::connect_tcp(endpoint, host, *port, deadline),
+        Address::Pipe { .. } => socket::connect_pipe(endpoint, deadline),
         Address::Name(_) | Address::Path(_) | Address::Abstract(_) => {
             socket::connect_unix(endpoint, deadline)
         }
@@ -39,6 +40,7 @@ pub fn listen(endpoint: &Endpoint) -> Result<Box<dyn Listener>, Error> {
     match endpoint.address() {
         Address::Memory(name) => memory::listen(endpoint, name),
         Address::Tcp { host, port } => socket::listen_tcp(endpoint, host, *port),
+        Address::Pipe { .. } => socket::listen_pipe(endpoint),
         Address::Name(_) | Address::Path(_) | Address::Abstract(_) => socket::listen_unix(endpoint),
     }
 }

@@ -136,6 +136,10 @@ impl Link {
                 let mut body = self.buffer();
                 std::mem::swap(&mut body, &mut message.body);
                 let waker = out.calls.end_call(key, Ended::Reply { status, extra, body });
+                #[cfg(feature = "tokio")]
+                if waker.is_some() {
+                    out.drivers.note_answer();
+                }
                 let next = out.next_with_room(self);
                 drop(out);
                 wake_all(waker.into_iter().chain(next));

@@ -35,7 +35,10 @@ fn run(name: &str, transport: Transport, codec: Codec, mode: Mode) {
         .find(|(known, _)| *known == name)
         .expect("the list has all cases");
     let combination = format!("{name} over {transport:?} in {codec:?}, {mode:?}");
+    let began = std::time::Instant::now();
     watchdog::guard(&combination, move || mode.run(case(fixture)));
+    // Shown with --nocapture: where the time goes.
+    println!("{:6} ms  {combination}", began.elapsed().as_millis());
 }
 
 macro_rules! test_each {
@@ -76,4 +79,7 @@ transport!(memory Memory);
 transport!(unix_name UnixName processes);
 transport!(unix_path UnixPath processes);
 transport!(unix_abstract UnixAbstract processes);
+transport!(pipe Pipe processes);
+#[cfg(windows)]
+transport!(pipe_messages PipeMessages processes);
 transport!(tcp Tcp processes);

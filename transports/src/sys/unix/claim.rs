@@ -1,4 +1,4 @@
-//! Who owns a name: a lock beside each socket.
+//! Who owns a name: a lock beside each socket, and beside each FIFO, of which all of this holds as well.
 //!
 //! The holder of the lock, and nobody else, makes, replaces and removes the socket. The lock is a file that ends
 //! with its process, so that a name is free the moment its server dies, and taken as long as it lives. It also says
@@ -22,6 +22,8 @@ use crate::{Endpoint, Error, ErrorKind};
 
 /// Only the owner reads and writes.
 const PRIVATE: u32 = 0o600;
+/// Everybody may write to a socket, which is to connect to it.
+const OPEN: u32 = 0o666;
 
 /// How long a new owner may take to write who it is, and how often one looks meanwhile, before it goes unnamed.
 const SIGNED: Duration = Duration::from_millis(200);
@@ -39,11 +41,27 @@ pub(crate) struct Claim {
 }
 
 impl Claim {
+    /// The mode that a socket or FIFO is to have.
+    pub(super) fn mode_of(endpoint: &Endpoint) -> Result<u32, Error> {
+        match endpoint.address() {
+            _ if !endpoint.are_other_users_allowed() => Ok(PRIVATE),
+            Address::Path(_) => Ok(OPEN),
+            _ => {
+                let message = format!(
+                    "cannot serve {} to other users: the directory of names is private; use a path, as \
+                     unix:/run/store.sock",
+                    endpoint.quoted()
+                );
+                Err(Error::new(ErrorKind::InvalidEndpoint, message))
+            }
+        }
+    }
+
     /// Takes the claim to an endpoint's name or path, or says who has it.
     pub(super) fn take(endpoint: &Endpoint) -> Result<Self, Error> {
         let socket = socket_of(endpoint)?;
         match endpoint.address() {
-            Address::Name(_) => directory::make_private(endpoint)?,
+            Address::Name(_) | Address::Pipe { .. } => directory::make_private(endpoint)?,
             _ => directory::check_parent(endpoint, &socket)?,
         }
         let lock = lock_beside(endpoint, &socket);
@@ -79,9 +97,13 @@ impl Claim {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
             Err(error) => return Err(Error::system(format!("cannot serve {server}"), error)),
         };
-        if !there.file_type().is_socket() {
+        let (wanted, is_wanted) = match endpoint.address() {
+            Address::Pipe { .. } => ("pipe", there.file_type().is_fifo()),
+            _ => ("socket", there.file_type().is_socket()),
+        };
+        if !is_wanted {
             let message = format!(
-                "cannot serve {server}: {path} is {}, not a socket, and is left alone. Remove it, or use another name",
+                "cannot serve {server}: {path} is {}, not a {wanted}, and is left alone. Remove it, or use another name",
                 kind_of(&there)
             );
             return Err(Error::new(ErrorKind::InvalidEndpoint, message));
@@ -94,14 +116,14 @@ impl Claim {
                 let removed = std::fs::remove_file(&self.socket);
                 return removed.map_err(|error| {
                     Error::system(
-                        format!("cannot serve {server}: cannot remove the stale socket {path}"),
+                        format!("cannot serve {server}: cannot remove the stale {wanted} {path}"),
                         error,
                     )
                 });
             }
             Err(error) => {
                 let message =
-                    format!("cannot serve {server}: cannot tell whether the socket {path} is in use");
+                    format!("cannot serve {server}: cannot tell whether the {wanted} {path} is in use");
                 return Err(Error::system(message, error));
             }
         }
@@ -208,6 +230,8 @@ pub(super) fn dead_owner(endpoint: &Endpoint) -> Option<u32> {
 pub(super) fn lock_beside(endpoint: &Endpoint, socket: &Path) -> PathBuf {
     match endpoint.address() {
         Address::Name(_) => socket.with_extension("lock"),
+        // No socket's name ends like this.
+        Address::Pipe { .. } => socket.with_extension("fifo-lock"),
         _ => {
             let mut path = socket.as_os_str().to_owned();
             path.push(".lock");

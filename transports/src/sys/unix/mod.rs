@@ -2,6 +2,7 @@
 
 mod claim;
 mod directory;
+mod fifo;
 mod fork;
 mod identity;
 mod names;
@@ -22,9 +23,10 @@ mod watch;
 use std::io;
 
 pub(crate) use claim::Claim;
+pub(crate) use fifo::{connect_pipe, listen_pipe};
 pub(crate) use fork::{is_process_mark, process_mark};
 pub(crate) use identity::{executable, group, own_groups, peer_groups, user};
-pub(crate) use names::socket_path;
+pub(crate) use names::{pipe_path, socket_path};
 #[cfg(feature = "tokio")]
 pub(crate) use reactor::{Registration, WatchedPeer};
 pub(crate) use servers::servers;
@@ -39,6 +41,9 @@ use super::AcceptFailure;
 
 /// Whether `unix:` works here.
 pub(crate) const HAS_UNIX_SOCKETS: bool = true;
+
+/// Whether `pipe:` works here.
+pub(crate) const HAS_PIPES: bool = true;
 
 /// Whether something of this process or machine is used up: descriptors, memory, disk space.
 pub(crate) fn is_exhaustion(error: &io::Error) -> bool {

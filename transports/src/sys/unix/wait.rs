@@ -54,6 +54,24 @@ impl Waiter {
             // Out of descriptors, the end of the stream has to do until the next wait.
             self.peer = PeerProcess::of(stream).ok();
         }
+        if let Some(writing) = stream.writing() {
+            let rendezvous = stream.rendezvous();
+            let news = || PollFd::new(stream, PollFlags::IN);
+            // An end that is not waited for is left out: it may be in a state that would end each wait at once.
+            let mut fds = [
+                news(),
+                if space {
+                    PollFd::new(writing, PollFlags::OUT)
+                } else {
+                    news()
+                },
+                rendezvous
+                    .as_deref()
+                    .map_or_else(news, |it| PollFd::new(it, PollFlags::empty())),
+            ];
+            self.bell.wait_with(&mut fds, deadline)?;
+            return Ok(false);
+        }
         let flags = if space {
             PollFlags::IN | PollFlags::OUT
         } else {
@@ -79,6 +97,9 @@ impl Waiter {
         acceptor: &Acceptor,
         deadline: Option<Instant>,
     ) -> io::Result<()> {
+        if acceptor.has_more() {
+            return Ok(());
+        }
         self.bell
             .wait_with(&mut [PollFd::new(acceptor, PollFlags::IN)], deadline)
     }
@@ -124,8 +145,8 @@ impl Bell {
                 tv_nsec: left.subsec_nanos().into(),
             }
         });
-        // A socket, perhaps a process, and the wire.
-        let mut all: [PollFd<'_>; 3] =
+        // A socket and perhaps a process, or three of a pair of FIFOs; and the wire.
+        let mut all: [PollFd<'_>; 4] =
             std::array::from_fn(|_| PollFd::from_borrowed_fd(wire.end(), PollFlags::IN));
         let count = fds.len();
         all[..count].clone_from_slice(fds);

@@ -1,6 +1,7 @@
-//! Windows: `mem:` and `tcp:`.
+//! Windows: `mem:`, `tcp:` and `pipe:`.
 
 mod absent;
+mod pipe;
 #[cfg(feature = "tokio")]
 mod reactor;
 mod stream;
@@ -16,6 +17,7 @@ use windows_sys::Win32::Foundation::{ERROR_NOT_ENOUGH_MEMORY, ERROR_TOO_MANY_OPE
 use windows_sys::Win32::Networking::WinSock as winsock;
 
 pub(crate) use absent::*;
+pub(crate) use pipe::{connect_pipe, listen_pipe};
 #[cfg(feature = "tokio")]
 pub(crate) use reactor::{Registration, WatchedPeer};
 pub(crate) use stream::{Acceptor, SpareDescriptor, Stream};
@@ -40,6 +42,14 @@ pub(crate) fn connect_unix(endpoint: &Endpoint, _deadline: Option<Instant>) -> R
 /// Refused: see [`HAS_UNIX_SOCKETS`].
 pub(crate) fn listen_unix(endpoint: &Endpoint) -> Result<(Acceptor, Option<Claim>), Error> {
     Err(unsupported(endpoint))
+}
+
+/// Whether `pipe:` works here.
+pub(crate) const HAS_PIPES: bool = true;
+
+/// Where a pipe is, in the system's own namespace.
+pub(crate) fn pipe_path(name: &str) -> Option<PathBuf> {
+    Some(pipe::path_of(name).into())
 }
 
 /// The socket of a name: there are none.
@@ -91,7 +101,9 @@ pub(crate) fn accept_failure(error: &io::Error) -> AcceptFailure {
 }
 
 fn unsupported(endpoint: &Endpoint) -> Error {
-    let message =
-        format!("cannot use \"{endpoint}\": unix: is not supported on Windows yet; use tcp: or mem:");
+    let message = format!(
+        "cannot use \"{endpoint}\": {}: is not supported on Windows yet; use tcp: or mem:",
+        endpoint.scheme()
+    );
     Error::new(ErrorKind::Unsupported, message)
 }
