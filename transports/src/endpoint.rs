@@ -17,6 +17,13 @@ use crate::{Error, ErrorKind, sys};
 /// | `unix:@store` | an abstract name (Linux): no file, any user of the machine can take it |
 /// | `tcp:7000`, `tcp:localhost:7000`, `tcp:[::1]:7000` | TCP; 127.0.0.1 without a host; port 0 is any free one |
 /// | `mem:store` | inside this process |
+/// | `exec:PROGRAM ARGUMENTS` | for clients: a child that is started for this connection, and serves it alone |
+/// | `fd:3` | a socket that this process was started with: connected, or (for a server) listening |
+/// | `fd:inherited` | the connection to whoever started this process as its `exec:` |
+/// | `fd:stdio` | standard input and output, as one connection |
+///
+/// What follows `exec:` is split at blanks into the program, which is looked for as by a shell, and its arguments. There are no
+/// quotes, no variables and no shell: where that is not enough, there is [`spawn`](crate::spawn).
 ///
 /// A name has 1 to 64 of the characters `A-Z a-z 0-9 . _ -` and starts with a letter, a digit or `_`.
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -37,6 +44,10 @@ pub enum Scheme {
     Unix,
     /// `tcp:`, by default on this machine only.
     Tcp,
+    /// `exec:`, a child of the client.
+    Exec,
+    /// `fd:`, what this process was started with.
+    Inherited,
 }
 
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -45,7 +56,15 @@ pub(crate) enum Address {
     Name(Arc<str>),
     Path(Arc<Path>),
     Abstract(Arc<str>),
-    Tcp { host: Arc<str>, port: u16 },
+    Tcp {
+        host: Arc<str>,
+        port: u16,
+    },
+    /// The program and its arguments, as they were written.
+    Exec(Arc<str>),
+    Descriptor(i32),
+    Inherited,
+    Stdio,
 }
 
 impl Endpoint {
@@ -99,7 +118,12 @@ impl Endpoint {
         match self.address {
             Address::Name(_) | Address::Abstract(_) => self.server_uid.or_else(sys::user),
             Address::Path(_) => self.server_uid,
-            Address::Memory(_) | Address::Tcp { .. } => None,
+            Address::Memory(_)
+            | Address::Tcp { .. }
+            | Address::Exec(_)
+            | Address::Descriptor(_)
+            | Address::Inherited
+            | Address::Stdio => None,
         }
     }
 
@@ -110,7 +134,21 @@ impl Endpoint {
             Address::Memory(_) => Scheme::Memory,
             Address::Name(_) | Address::Path(_) | Address::Abstract(_) => Scheme::Unix,
             Address::Tcp { .. } => Scheme::Tcp,
+            Address::Exec(_) => Scheme::Exec,
+            Address::Descriptor(_) | Address::Inherited | Address::Stdio => Scheme::Inherited,
         }
+    }
+
+    /// The connection to whoever started this process as its child: `fd:inherited`.
+    #[must_use]
+    pub fn inherited() -> Self {
+        Self::new(Address::Inherited)
+    }
+
+    /// Standard input and output: `fd:stdio`.
+    #[must_use]
+    pub fn stdio() -> Self {
+        Self::new(Address::Stdio)
     }
 
     /// The endpoint as the system knows it: for a name the full path of its socket, else as it is written.
@@ -151,7 +189,15 @@ impl Endpoint {
         Self::new(Address::Memory(name.into())).max_message(max_message)
     }
 
-    fn new(address: Address) -> Self {
+    /// The same settings for another address.
+    pub(crate) fn at(&self, address: Address) -> Self {
+        Self {
+            address,
+            ..self.clone()
+        }
+    }
+
+    pub(crate) fn new(address: Address) -> Self {
         let unset = Self {
             address,
             message_limit: 0,
@@ -164,7 +210,7 @@ impl Endpoint {
 
 impl Scheme {
     /// Every scheme of this version, on this platform or another.
-    pub const ALL: [Self; 3] = [Self::Memory, Self::Unix, Self::Tcp];
+    pub const ALL: [Self; 5] = [Self::Memory, Self::Unix, Self::Tcp, Self::Exec, Self::Inherited];
 
     /// The word before the colon.
     #[must_use]
@@ -173,20 +219,27 @@ impl Scheme {
             Self::Memory => "mem",
             Self::Unix => "unix",
             Self::Tcp => "tcp",
+            Self::Exec => "exec",
+            Self::Inherited => "fd",
         }
     }
 
     /// Whether this platform has the transport.
     #[must_use]
     pub fn is_supported(self) -> bool {
-        self != Self::Unix || sys::HAS_UNIX_SOCKETS
+        match self {
+            Self::Memory | Self::Tcp => true,
+            Self::Unix => sys::HAS_UNIX_SOCKETS,
+            Self::Exec | Self::Inherited => sys::HAS_CHILDREN,
+        }
     }
 
-    /// Whether the system vouches for who is at the other end, so that a service may depend on it.
+    /// Whether the system vouches for who is at the other end, so that a service may depend on it. Of `fd:` it depends
+    /// on the descriptor: the answer is that of a Unix socket.
     #[must_use]
     pub fn vouches_for_peer(self) -> bool {
         match self {
-            Self::Memory | Self::Unix => true,
+            Self::Memory | Self::Unix | Self::Exec | Self::Inherited => true,
             Self::Tcp => false,
         }
     }
@@ -235,6 +288,8 @@ impl FromStr for Endpoint {
                 None => name(rest).map(|name| Address::Name(name.into())),
             },
             "tcp" => tcp(rest),
+            "exec" => exec(rest),
+            "fd" => descriptor(rest),
             _ => {
                 let known = Scheme::ALL.map(Scheme::as_str).join(":, ");
                 Err(format!(
@@ -341,6 +396,10 @@ impl fmt::Display for Address {
             Self::Path(path) => write!(formatter, "unix:{}", path.display()),
             Self::Tcp { host, port } if host.contains(':') => write!(formatter, "tcp:[{host}]:{port}"),
             Self::Tcp { host, port } => write!(formatter, "tcp:{host}:{port}"),
+            Self::Exec(command) => write!(formatter, "exec:{command}"),
+            Self::Descriptor(number) => write!(formatter, "fd:{number}"),
+            Self::Inherited => formatter.write_str("fd:inherited"),
+            Self::Stdio => formatter.write_str("fd:stdio"),
         }
     }
 }
@@ -429,6 +488,29 @@ fn path(path: &Path) -> Result<Address, String> {
         return Err("the path names a directory; add the name of the socket".into());
     }
     Ok(Address::Path(path.into()))
+}
+
+fn exec(text: &str) -> Result<Address, String> {
+    if text.contains('\0') {
+        return Err("a program's name and arguments have no NUL".into());
+    }
+    let text = text.trim_ascii();
+    if text.is_empty() {
+        return Err("the program is missing; write exec:PROGRAM ARGUMENTS".into());
+    }
+    Ok(Address::Exec(text.into()))
+}
+
+fn descriptor(text: &str) -> Result<Address, String> {
+    let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    match text {
+        "inherited" => Ok(Address::Inherited),
+        "stdio" => Ok(Address::Stdio),
+        _ => match text.parse() {
+            Ok(number) if is_number => Ok(Address::Descriptor(number)),
+            _ => Err("write the number of an open descriptor, \"inherited\" or \"stdio\"".into()),
+        },
+    }
 }
 
 fn tcp(text: &str) -> Result<Address, String> {

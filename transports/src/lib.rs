@@ -24,9 +24,11 @@
 //! # Ok::<(), transports::Error>(())
 //! ```
 
+mod child;
 mod connecting;
 mod endpoint;
 mod error;
+mod inherited;
 mod interrupt;
 pub mod memory;
 mod message;
@@ -37,9 +39,11 @@ pub mod reactor;
 mod socket;
 mod sys;
 
+pub use child::{Channel, Child, exec_command, spawn};
 pub use connecting::{connect, listen};
 pub use endpoint::{Endpoint, Scheme};
 pub use error::{Error, ErrorKind};
+pub use inherited::{Activated, Inherited, activated, inherit};
 pub use interrupt::Interrupt;
 pub use message::{Header, Message};
 pub use peer::{Identity, Peer};

@@ -53,7 +53,7 @@ fn what_is_none() {
         ("", "\"\" is not an endpoint: the name is empty"),
         (
             ":",
-            "\":\" is not an endpoint: the transport \":\" is not known here; use mem:, unix:, tcp:, or a plain name",
+            "\":\" is not an endpoint: the transport \":\" is not known here; use mem:, unix:, tcp:, exec:, fd:, or a plain name",
         ),
         ("unix:", "\"unix:\" is not an endpoint: the name is empty"),
         ("unix:@", "\"unix:@\" is not an endpoint: the name is empty"),
@@ -98,11 +98,11 @@ fn what_is_none() {
         ),
         (
             "pipe:store",
-            "\"pipe:store\" is not an endpoint: the transport \"pipe:\" is not known here; use mem:, unix:, tcp:, or a plain name",
+            "\"pipe:store\" is not an endpoint: the transport \"pipe:\" is not known here; use mem:, unix:, tcp:, exec:, fd:, or a plain name",
         ),
         (
             "UNIX:store",
-            "\"UNIX:store\" is not an endpoint: the transport \"UNIX:\" is not known here; use mem:, unix:, tcp:, or a plain name",
+            "\"UNIX:store\" is not an endpoint: the transport \"UNIX:\" is not known here; use mem:, unix:, tcp:, exec:, fd:, or a plain name",
         ),
         (
             "tcp:",

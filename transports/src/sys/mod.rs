@@ -12,6 +12,8 @@
 //! | `Termination` | being told to end |
 //! | `SpareDescriptor` | a descriptor to give up when none is left |
 //! | `connect_unix`, `listen_unix`, `Claim`, `socket_path`, `HAS_UNIX_SOCKETS` | `unix:` endpoints and who owns their names |
+//! | `spawn_on_socket`, `spawn_on_stdio`, `Spawned`, `Watch`, `ChildNews`, `fate`, `HAS_CHILDREN` | children that are connected to us |
+//! | `adopt`, `adopt_stdio`, `Adopted`, `Bound` | what this process was started with |
 //! | `user`, `group`, `executable` | who runs this process, and what a peer runs |
 //! | `is_exhaustion`, `accept_failure` | what an error of the system means |
 

@@ -56,6 +56,14 @@ impl Death {
     }
 }
 
+#[cfg(feature = "tokio")]
+impl From<OwnedFd> for Death {
+    /// Takes a pidfd.
+    fn from(pidfd: OwnedFd) -> Self {
+        Self(pidfd)
+    }
+}
+
 impl AsFd for Death {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
@@ -75,6 +83,7 @@ mod platform {
 
     use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
+    use super::super::stream::Witness;
     use super::{Death, Identity, OwnedFd, PeerProcess, Stream, io};
 
     /// Since Linux 6.5; not in libc yet. The value of asm-generic/socket.h.
@@ -116,6 +125,11 @@ mod platform {
     impl PeerProcess {
         /// Begins to watch the peer of a stream. Fails only where it could succeed later.
         pub(crate) fn of(stream: &Stream) -> io::Result<Self> {
+            match stream.witness() {
+                Witness::System => {}
+                Witness::Child(Some(pidfd)) => return Ok(Self::Watched(Death(pidfd.try_clone()?))),
+                Witness::Child(None) | Witness::Nobody => return Ok(Self::Untold),
+            }
             let mut pidfd: RawFd = -1;
             let mut length = size_of::<RawFd>() as libc::socklen_t;
             // SAFETY: the socket is open, and the option writes at most `length` bytes into `pidfd`, an integer.
@@ -169,6 +183,7 @@ mod platform {
 mod platform {
     use std::os::fd::AsRawFd;
 
+    use super::super::stream::Witness;
     use super::{Identity, PeerProcess, Stream, io};
 
     impl Stream {
@@ -216,8 +231,10 @@ mod platform {
 
     impl PeerProcess {
         /// There are no pidfds here.
-        pub(crate) fn of(_stream: &Stream) -> io::Result<Self> {
-            Ok(Self::Untold)
+        pub(crate) fn of(stream: &Stream) -> io::Result<Self> {
+            match stream.witness() {
+                Witness::System | Witness::Child(_) | Witness::Nobody => Ok(Self::Untold),
+            }
         }
     }
 }

@@ -3,10 +3,13 @@
 mod claim;
 mod directory;
 mod identity;
+mod inherit;
 mod names;
+mod quiet;
 #[cfg(feature = "tokio")]
 mod reactor;
 mod sockets;
+mod spawn;
 mod stream;
 #[cfg(feature = "tokio")]
 mod termination;
@@ -16,10 +19,12 @@ use std::io;
 
 pub(crate) use claim::Claim;
 pub(crate) use identity::{executable, group, user};
+pub(crate) use inherit::{Adopted, Bound, adopt, adopt_stdio};
 pub(crate) use names::socket_path;
 #[cfg(feature = "tokio")]
-pub(crate) use reactor::{Registration, WatchedPeer};
+pub(crate) use reactor::{ChildNews, Registration, WatchedPeer};
 pub(crate) use sockets::{connect_unix, listen_unix};
+pub(crate) use spawn::{Spawned, Watch, fate, spawn_on_socket, spawn_on_stdio};
 pub(crate) use stream::{Acceptor, SpareDescriptor, Stream};
 #[cfg(feature = "tokio")]
 pub(crate) use termination::Termination;
@@ -29,6 +34,9 @@ use super::AcceptFailure;
 
 /// Whether `unix:` works here.
 pub(crate) const HAS_UNIX_SOCKETS: bool = true;
+
+/// Whether a child can be started with a connection, here.
+pub(crate) const HAS_CHILDREN: bool = true;
 
 /// Whether something of this process or machine is used up: descriptors, memory, disk space.
 pub(crate) fn is_exhaustion(error: &io::Error) -> bool {

@@ -1,4 +1,4 @@
-//! Sockets that never block.
+//! Streams that never block: sockets, and pairs of pipes.
 
 use std::io::{self, IoSlice};
 use std::mem::{self, MaybeUninit};
@@ -7,10 +7,27 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 use rustix::net::{SendAncillaryBuffer, SendFlags, Shutdown};
 
+use super::quiet;
 use crate::sys::Arrival;
 
-/// A connected stream socket: non-blocking, closed on exec, never the cause of SIGPIPE.
-pub(crate) struct Stream(OwnedFd);
+/// A connected stream, both ways: non-blocking, closed on exec, never the cause of SIGPIPE.
+pub(crate) struct Stream {
+    /// What is read; of a socket, also what is written.
+    input: OwnedFd,
+    /// What is written, where that is a descriptor of its own: then both are pipes.
+    output: Option<OwnedFd>,
+    witness: Witness,
+}
+
+/// Who tells which process is at the other end.
+pub(super) enum Witness {
+    /// The system, asked about the socket.
+    System,
+    /// We started it. A pidfd, if the system has one: the socket would name the one who made the pair, ourselves.
+    Child(Option<OwnedFd>),
+    /// Nobody: pipes tell nothing.
+    Nobody,
+}
 
 /// A listening socket: non-blocking, closed on exec.
 pub(crate) struct Acceptor(OwnedFd);
@@ -21,21 +38,58 @@ pub(crate) struct SpareDescriptor(#[expect(dead_code, reason = "only held")] Own
 impl Stream {
     /// Takes a socket that is non-blocking and closed on exec already.
     pub(super) fn new(socket: OwnedFd) -> io::Result<Self> {
+        Self::with_witness(socket, Witness::System)
+    }
+
+    /// As [`Stream::new`], where the socket may not know who is at the other end.
+    pub(super) fn with_witness(socket: OwnedFd, witness: Witness) -> io::Result<Self> {
         // Elsewhere each send says it.
         #[cfg(target_vendor = "apple")]
         rustix::net::sockopt::set_socket_nosigpipe(&socket, true)?;
-        Ok(Self(socket))
+        Ok(Self {
+            input: socket,
+            output: None,
+            witness,
+        })
+    }
+
+    /// Takes two descriptors, one for each direction, that are non-blocking and closed on exec already.
+    pub(super) fn pair(input: OwnedFd, output: OwnedFd, witness: Witness) -> Self {
+        Self {
+            input,
+            output: Some(output),
+            witness,
+        }
+    }
+
+    pub(super) fn witness(&self) -> &Witness {
+        &self.witness
+    }
+
+    /// Whether it is a pair of pipes.
+    pub(crate) fn is_piped(&self) -> bool {
+        self.output.is_some()
+    }
+
+    /// What becomes writable, where that is not the descriptor that becomes readable.
+    pub(super) fn output(&self) -> Option<BorrowedFd<'_>> {
+        self.output.as_ref().map(AsFd::as_fd)
     }
 
     /// Gives the system as much as it takes, in one call.
     pub(crate) fn send(&self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
+        if let Some(output) = &self.output {
+            return quiet::write(output, pieces);
+        }
         #[cfg(not(target_vendor = "apple"))]
         let flags = SendFlags::NOSIGNAL;
         #[cfg(target_vendor = "apple")]
         let flags = SendFlags::empty();
         let sent = match pieces {
-            [one] => rustix::net::send(&self.0, one, flags)?,
-            several => rustix::net::sendmsg(&self.0, several, &mut SendAncillaryBuffer::default(), flags)?,
+            [one] => rustix::net::send(&self.input, one, flags)?,
+            several => {
+                rustix::net::sendmsg(&self.input, several, &mut SendAncillaryBuffer::default(), flags)?
+            }
         };
         Ok(sent)
     }
@@ -70,14 +124,24 @@ impl Stream {
             &mut pieces[..]
         };
 
-        // SAFETY: `msghdr` is a C struct of integers and pointers, for which zeros mean "absent".
-        let mut message: libc::msghdr = unsafe { mem::zeroed() };
-        message.msg_iov = pieces.as_mut_ptr();
-        message.msg_iovlen = pieces.len() as _;
-        // SAFETY: the socket is open; `message` has no name and no control data, and its pieces are memory that
-        // this call alone may write for as long as it lasts: spare capacity of two vectors borrowed mutably.
-        let received = unsafe { libc::recvmsg(self.0.as_raw_fd(), &mut message, 0) };
-        let bytes = usize::try_from(received).map_err(|_| io::Error::last_os_error())?;
+        let (bytes, attachments) = if self.output.is_some() {
+            // At most two pieces.
+            let count = pieces.len() as libc::c_int;
+            // SAFETY: the pipe is open; the pieces are memory that this call alone may write for as long as it lasts:
+            // spare capacity of two vectors borrowed mutably.
+            let received = unsafe { libc::readv(self.input.as_raw_fd(), pieces.as_ptr(), count) };
+            (received, false)
+        } else {
+            // SAFETY: `msghdr` is a C struct of integers and pointers, for which zeros mean "absent".
+            let mut message: libc::msghdr = unsafe { mem::zeroed() };
+            message.msg_iov = pieces.as_mut_ptr();
+            message.msg_iovlen = pieces.len() as _;
+            // SAFETY: the socket is open; `message` has no name and no control data, and its pieces are memory that
+            // this call alone may write for as long as it lasts: spare capacity of two vectors borrowed mutably.
+            let received = unsafe { libc::recvmsg(self.input.as_raw_fd(), &mut message, 0) };
+            (received, message.msg_flags & libc::MSG_CTRUNC != 0)
+        };
+        let bytes = usize::try_from(bytes).map_err(|_| io::Error::last_os_error())?;
 
         let to_body = bytes.min(body_room);
         let length = body.len() + to_body;
@@ -89,14 +153,16 @@ impl Stream {
         Ok(Arrival {
             bytes,
             asked,
-            attachments: message.msg_flags & libc::MSG_CTRUNC != 0,
+            attachments,
         })
     }
 
-    /// Ends both directions, also for other holders of the descriptor.
+    /// Ends both directions, also for other holders of the descriptor. Pipes end when they are closed.
     pub(crate) fn shutdown(&self) {
-        // It fails only where the connection has ended already.
-        let _ = rustix::net::shutdown(&self.0, Shutdown::Both);
+        if self.output.is_none() {
+            // It fails only where the connection has ended already.
+            let _ = rustix::net::shutdown(&self.input, Shutdown::Both);
+        }
     }
 }
 
@@ -116,15 +182,16 @@ impl TryFrom<TcpStream> for Stream {
     }
 }
 
+/// What becomes readable.
 impl AsFd for Stream {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
+        self.input.as_fd()
     }
 }
 
 impl AsRawFd for Stream {
     fn as_raw_fd(&self) -> RawFd {
-        self.0.as_raw_fd()
+        self.input.as_raw_fd()
     }
 }
 
