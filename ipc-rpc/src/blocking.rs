@@ -11,7 +11,7 @@ use std::task::{Wake, Waker};
 use std::thread::Thread;
 use std::time::Instant;
 
-use crate::link::{Arrived, Inbox, Link, Out};
+use crate::link::{Arrived, Inbox, Link, NO_SERVER, Out};
 use crate::{Error, ErrorKind};
 
 /// Wakes a parked thread.
@@ -135,26 +135,11 @@ fn receive(link: &Link, inbox: &mut Inbox) {
     inbox.receive(link, |arrived, _| {
         match arrived {
             Arrived::Nothing => {}
-            Arrived::Request { id, .. } => refuse(link, id),
+            Arrived::Request { id, .. } => link.refuse(id),
             Arrived::Connect { .. } => link.close(ErrorKind::Protocol, NO_SERVER),
         }
         ControlFlow::Continue(())
     });
-}
-
-/// What a peer is told that connects to a client.
-pub(crate) const NO_SERVER: &str = "a client accepts no connections";
-
-/// Answers a call of the peer on a side that serves nothing.
-pub(crate) fn refuse(link: &Link, id: u64) {
-    let mut sentence = b"this side of the connection serves nothing".to_vec();
-    link.answer(
-        id,
-        crate::connection::ReplyStatus::Refused(ErrorKind::UnknownService),
-        0,
-        &mut sentence,
-        true,
-    );
 }
 
 /// Leaves the reader's place to somebody who still waits.

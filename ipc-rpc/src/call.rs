@@ -57,6 +57,8 @@ enum State {
         ticket: Option<Ticket>,
     },
     Sent(Pending),
+    /// One-way, and not yet taken by the system.
+    Posted(Request),
     Done,
 }
 
@@ -88,6 +90,7 @@ impl<'a, M: Method> Call<'a, M> {
     }
 
     /// Makes the call and blocks the thread until it has ended. No runtime is needed; the I/O is done by this thread.
+    /// A one-way call has ended when the system has taken all of it.
     ///
     /// # Errors
     /// Those of the call, and `Unsupported` on a thread that a Tokio runtime needs for other tasks: await there, or
@@ -100,7 +103,9 @@ impl<'a, M: Method> Call<'a, M> {
     fn wait_inner(&mut self) -> Result<M::Returns, Error> {
         blocking::may_block("Call::wait()")?;
         let link = self.client.link();
-        self.encode()?;
+        if let State::Fresh = self.state {
+            self.encode()?;
+        }
         let ended = blocking::block_until(link, |out, waker| match self.step(out, waker, true) {
             Ok(Step::Ended(ended)) => Look::Done(Ok(ended)),
             Ok(Step::Waiting) => {
@@ -147,7 +152,7 @@ impl<'a, M: Method> Call<'a, M> {
     /// Until when the call itself must watch the clock: once it is sent, the connection does.
     fn deadline(&self) -> Option<Instant> {
         match &self.state {
-            State::Encoded { request, .. } => request.deadline,
+            State::Encoded { request, .. } | State::Posted(request) => request.deadline,
             _ => None,
         }
     }
@@ -167,6 +172,7 @@ impl<'a, M: Method> Call<'a, M> {
         } = &mut self.state
         {
             let started = out.start(link, request, body);
+            let waited = ticket.is_some();
             if !matches!(started, Ok(Start::Wait)) {
                 if let Some(ticket) = ticket.take() {
                     let next = out.room.leave(ticket).or_else(|| out.next_with_room(link));
@@ -176,29 +182,40 @@ impl<'a, M: Method> Call<'a, M> {
                 }
                 link.recycle(std::mem::take(body));
             }
-            match started? {
-                Start::Wait => {
+            match started {
+                Ok(Start::Wait) => {
                     out.room.wait(ticket, waker);
                     return Ok(Step::Waiting);
                 }
-                Start::Posted => {
-                    self.state = State::Done;
-                    out.flush();
-                    return Ok(Step::Ended(None));
-                }
-                Start::Sent(call) => {
-                    self.state = State::Sent(call);
-                    out.flush_call(link, flush);
-                }
+                Ok(Start::Posted) => self.state = State::Posted(*request),
+                Ok(Start::Sent(call)) => self.state = State::Sent(call),
+                Err(error) if error.kind() == ErrorKind::Deadline => return Err(self.too_late(waited)),
+                Err(error) => return Err(error),
             }
+            out.flush_call(link, flush);
         }
-        if let State::Sent(call) = self.state {
-            if let Some(ended) = out.calls.take_ended(call, waker) {
+        match self.state {
+            State::Sent(call) => {
+                let Some(ended) = out.calls.take_ended(call, waker) else {
+                    return Ok(Step::Waiting);
+                };
                 self.state = State::Done;
-                return Ok(Step::Ended(Some(ended)));
+                Ok(Step::Ended(Some(ended)))
+            }
+            State::Posted(_) => {
+                // Without a driver, nobody may come by to send the rest.
+                if flush && out.wait_to_be_sent(waker) {
+                    return Ok(Step::Waiting);
+                }
+                self.state = State::Done;
+                Ok(Step::Ended(None))
+            }
+            State::Fresh | State::Encoded { .. } => Ok(Step::Waiting),
+            State::Done => {
+                let sentence = "this call has already given its result";
+                Err(Error::new(ErrorKind::Closed, sentence))
             }
         }
-        Ok(Step::Waiting)
     }
 
     /// Turns the end of the call into its result, outside of every lock: this runs the user's code.
@@ -243,7 +260,14 @@ impl<'a, M: Method> Call<'a, M> {
                 ..
             }) => Err(reported(kind, info, &body).with_outcome(Outcome::RejectedByPeer)),
             Some(Ended::Expired) => Err(self.timed_out(None)),
-            Some(Ended::Lost | Ended::Pong) => {
+            Some(Ended::Lost { may_have_run: false }) => {
+                let error = link.out().closed_error(link, Outcome::RejectedByPeer);
+                let sentence = format!("{}: {error}, before it had read this call", info.name);
+                Err(Error::new(error.kind(), sentence)
+                    .with_outcome(Outcome::RejectedByPeer)
+                    .with_source(error))
+            }
+            Some(Ended::Lost { .. } | Ended::Pong) => {
                 let error = link.out().closed_error(link, Outcome::Unknown);
                 let sentence = format!("{}: {error}, while this call was in progress", info.name);
                 Err(Error::new(error.kind(), sentence)
@@ -264,13 +288,19 @@ impl<'a, M: Method> Call<'a, M> {
                 ),
                 Outcome::Unknown,
             ),
-            (None, State::Encoded { .. }) => (
-                format!("{name} timed out after {after}, before it could be sent: too much is in flight"),
-                Outcome::NotSent,
-            ),
+            (None, State::Encoded { .. }) => return self.too_late(true),
             (None, _) => (format!("{name} timed out after {after}"), Outcome::Unknown),
         };
         Error::new(ErrorKind::Deadline, sentence).with_outcome(outcome)
+    }
+
+    /// Timed out before it was sent; `waited` for room until then.
+    fn too_late(&self, waited: bool) -> Error {
+        let name = M::INFO.name;
+        let after = shown(self.timeout.unwrap_or_default());
+        let why = if waited { ": too much is in flight" } else { "" };
+        let sentence = format!("{name} timed out after {after}, before it could be sent{why}");
+        Error::new(ErrorKind::Deadline, sentence).with_outcome(Outcome::NotSent)
     }
 }
 
@@ -331,7 +361,7 @@ impl<M> Drop for Call<'_, M> {
                     waker.wake();
                 }
             }
-            State::Fresh | State::Done => {}
+            State::Fresh | State::Posted(_) | State::Done => {}
         }
     }
 }
@@ -342,6 +372,7 @@ impl<M: Method> fmt::Debug for Call<'_, M> {
             State::Fresh => "not sent",
             State::Encoded { .. } => "waiting for room",
             State::Sent(_) => "sent",
+            State::Posted(_) => "being sent",
             State::Done => "done",
         };
         formatter

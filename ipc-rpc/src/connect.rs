@@ -286,7 +286,10 @@ fn refused(link: &Link, out: &Out) -> Error {
                 ErrorKind::Protocol => "; what answers there is no ipc-rpc server, or one of another age",
                 _ => "",
             };
-            let sentence = format!("cannot connect to {:?}: {error}{advice}", link.endpoint.to_string());
+            let sentence = format!(
+                "cannot connect to {:?}: {error}{advice}",
+                link.endpoint.to_string()
+            );
             Error::new(error.kind(), sentence)
         }
     }

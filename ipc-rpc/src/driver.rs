@@ -7,7 +7,7 @@ use std::future::Future;
 use std::ops::ControlFlow;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use tokio::runtime::{Handle, Id};
@@ -15,9 +15,8 @@ use tokio::time::Sleep;
 use transports::Flushed;
 use transports::reactor::Source;
 
-use crate::blocking::{NO_SERVER, refuse};
 use crate::connection::{ClosedBy, State};
-use crate::link::{Arrived, Link, Out, wake_all};
+use crate::link::{Arrived, Link, NO_SERVER, Out, wake_all};
 use crate::serving::{Call, Serving};
 use crate::{Error, ErrorKind};
 
@@ -31,49 +30,6 @@ const SLICE: Duration = Duration::from_micros(500);
 const IDLE: Duration = Duration::from_secs(1);
 const IDLE_CAPACITY: usize = 64 << 10;
 
-/// The drivers of a connection: one in each runtime in which it is awaited, which is hardly ever more than one. Each
-/// of them can do everything, so that a call does not depend on a runtime that nobody polls.
-#[derive(Default)]
-pub(crate) struct Drivers {
-    seats: Vec<Seat>,
-    /// A driver found somebody else reading; that one wakes the drivers when it leaves.
-    missed: bool,
-    /// They have been woken to flush and have not run yet.
-    flush_requested: bool,
-}
-
-struct Seat {
-    runtime: Id,
-    waker: Option<Waker>,
-}
-
-impl Drivers {
-    /// Wakes them all to flush, if they have not been woken for it already.
-    pub(crate) fn request_flush(&mut self) {
-        if !std::mem::replace(&mut self.flush_requested, true) {
-            self.wake();
-        }
-    }
-
-    /// Wakes them all.
-    pub(crate) fn wake(&self) {
-        for waker in self.seats.iter().filter_map(|seat| seat.waker.as_ref()) {
-            waker.wake_by_ref();
-        }
-    }
-
-    /// Wakes those that looked while somebody else was reading.
-    pub(crate) fn wake_missed(&mut self) {
-        if std::mem::take(&mut self.missed) {
-            self.wake();
-        }
-    }
-
-    fn seat(&mut self, runtime: Id) -> Option<&mut Seat> {
-        self.seats.iter_mut().find(|seat| seat.runtime == runtime)
-    }
-}
-
 /// The current runtime, or an error that says what needs it.
 pub(crate) fn runtime(what: &str) -> Result<Handle, Error> {
     Handle::try_current().map_err(|_| {
@@ -85,7 +41,7 @@ pub(crate) fn runtime(what: &str) -> Result<Handle, Error> {
 /// Sees to it that a driver for `link` runs in the current runtime.
 pub(crate) fn ensure(link: &Arc<Link>, out: &mut Out) -> Result<(), Error> {
     let runtime = runtime("A call")?;
-    if out.drivers.seat(runtime.id()).is_none() && out.core.state() != State::Closed {
+    if !out.drivers.are_in(runtime.id()) && out.core.state() != State::Closed {
         runtime.spawn(Driver::new(link.clone(), out, &runtime, None).run());
     }
     Ok(())
@@ -107,17 +63,14 @@ pub(crate) struct Driver {
     late: Option<Instant>,
     /// Nothing more will come.
     ended: bool,
-    /// Until when a closed connection reads on, so that its peer gets to read why it was closed.
+    /// Until when a closed connection stays, so that its peer gets to read why it was closed.
     linger: Option<Instant>,
     serving: Option<Serving>,
 }
 
 impl Driver {
     fn new(link: Arc<Link>, out: &mut Out, runtime: &Handle, serving: Option<Serving>) -> Self {
-        out.drivers.seats.push(Seat {
-            runtime: runtime.id(),
-            waker: None,
-        });
+        out.drivers.enter(runtime.id());
         let runtime = runtime.id();
         Self {
             link,
@@ -151,7 +104,7 @@ impl Driver {
         let Self { link, serving, .. } = self;
         let Some(mut inbox) = link.try_inbox() else {
             // Somebody else reads, and wakes this driver on leaving; unless that was between the try and this note.
-            link.out().drivers.missed = true;
+            link.out().drivers.miss();
             self.missed = true;
             return link.try_inbox().is_none();
         };
@@ -179,7 +132,7 @@ impl Driver {
                     );
                 }
                 (Arrived::Connect { blob }, Some(serving)) => serving.decide(link, &blob),
-                (Arrived::Request { id, .. }, None) => refuse(link, id),
+                (Arrived::Request { id, .. }, None) => link.refuse(id),
                 (Arrived::Connect { .. }, None) => link.close(ErrorKind::Protocol, NO_SERVER),
             }
             let congested = serving.is_some() && link.out().congested(&link.limits);
@@ -201,12 +154,7 @@ impl Driver {
     fn turn(&mut self, cx: &mut Context<'_>) -> ControlFlow<()> {
         let (blocked, deadline, closed_by) = {
             let mut out = self.link.out();
-            out.drivers.flush_requested = false;
-            match out.drivers.seat(self.runtime).map(|seat| &mut seat.waker) {
-                Some(Some(waker)) => waker.clone_from(cx.waker()),
-                Some(none) => *none = Some(cx.waker().clone()),
-                None => return ControlFlow::Break(()),
-            }
+            out.drivers.wait(self.runtime, cx.waker());
             let blocked = out.transmit() == Flushed::Blocked;
             let room = out.next_with_room(&self.link);
             let woken = out.settle();
@@ -216,17 +164,15 @@ impl Driver {
             wake_all(room.into_iter().chain(woken));
             state
         };
-        match closed_by {
-            // A socket that is closed with something unread may take back what it sent last.
-            Some(ClosedBy::Us) if !self.link.is_connecting() && !self.ended => {
-                let limit = self.link.limits.handshake;
-                let linger = *self.linger.get_or_insert_with(|| Instant::now() + limit);
-                if Instant::now() >= linger {
-                    return ControlFlow::Break(());
-                }
+        if let Some(closed_by) = closed_by {
+            // What was sent last is to be read: so it must leave first, and a socket that is closed with something
+            // unread may take it back.
+            let heard = self.ended || self.link.is_connecting() || closed_by != ClosedBy::Us;
+            let limit = self.link.limits.handshake;
+            let linger = *self.linger.get_or_insert_with(|| Instant::now() + limit);
+            if (heard && !blocked) || Instant::now() >= linger {
+                return ControlFlow::Break(());
             }
-            Some(_) if !blocked => return ControlFlow::Break(()),
-            _ => {}
         }
         self.arm(deadline, cx)
     }
@@ -352,7 +298,7 @@ impl Future for Driver {
 impl Drop for Driver {
     fn drop(&mut self) {
         let mut out = self.link.out();
-        out.drivers.seats.retain(|seat| seat.runtime != self.runtime);
+        out.drivers.leave(self.runtime);
         let woken = if self.serving.is_some() {
             out.core
                 .handle_end(&Error::new(ErrorKind::Closed, "the server has ended"));

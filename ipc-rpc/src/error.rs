@@ -187,7 +187,11 @@ impl fmt::Display for Error {
 /// error, or which calls `unwrap`.
 impl fmt::Debug for Error {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{} ({:?}, {:?})", self.0.message, self.0.kind, self.0.outcome)
+        write!(
+            formatter,
+            "{} ({:?}, {:?})",
+            self.0.message, self.0.kind, self.0.outcome
+        )
     }
 }
 

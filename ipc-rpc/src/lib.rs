@@ -29,6 +29,8 @@
 #[doc(hidden)]
 #[path = "private.rs"]
 pub mod __private;
+#[cfg(feature = "tokio")]
+mod accept;
 mod blocking;
 mod call;
 #[cfg(feature = "tokio")]
@@ -38,7 +40,11 @@ mod codec;
 mod connect;
 #[cfg_attr(
     not(feature = "tokio"),
-    allow(dead_code, unused_imports, reason = "the core is symmetric, a build without a server is not")
+    allow(
+        dead_code,
+        unused_imports,
+        reason = "the core is symmetric, a build without a server is not"
+    )
 )]
 mod connection;
 mod context;
@@ -47,6 +53,10 @@ mod dispatch;
 #[cfg(feature = "tokio")]
 mod driver;
 mod error;
+#[cfg(feature = "tokio")]
+mod gate;
+#[cfg(feature = "tokio")]
+mod hub;
 #[cfg(feature = "tokio")]
 mod in_process;
 mod limits;
@@ -69,11 +79,13 @@ pub use context::Context;
 #[cfg(feature = "tokio")]
 pub use dispatch::Service;
 pub use error::{CallError, Error, ErrorKind, Outcome};
+#[cfg(feature = "tokio")]
+pub use gate::{ConnectRequest, Reject};
 pub use ipc_rpc_derive::service;
 pub use limits::Limits;
 pub use ping::Ping;
 #[cfg(feature = "tokio")]
-pub use server::{ConnectRequest, Listening, Reject, Run, Server, ServerHandle, serve};
+pub use server::{Listening, Run, Server, ServerHandle, serve};
 pub use service::{MethodInfo, ServiceInfo};
 pub use transports::{Endpoint, Identity, Peer, Scheme};
 

@@ -7,11 +7,12 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
+use crate::catalogue::Catalogue;
 use crate::connection::{self, ReplyStatus};
 use crate::context::{ConnectionInfo, unless_cancelled};
 use crate::dispatch::{Handler, Incoming};
+use crate::gate::Gate;
 use crate::link::Link;
-use crate::server::{Guest, Hub};
 use crate::sync::lock;
 use crate::{Error, ErrorKind, Outcome};
 
@@ -34,8 +35,10 @@ struct Idle {
 
 /// The serving half of a connection.
 pub(crate) struct Serving {
-    hub: Arc<Hub>,
-    _guest: Guest,
+    catalogue: Arc<Catalogue>,
+    gate: Arc<Gate>,
+    /// The connection's place in its server, which it leaves by being dropped.
+    _guest: Box<dyn Send>,
     /// Made when the server lets the client in.
     info: Option<Arc<ConnectionInfo>>,
     shelf: Arc<Shelf>,
@@ -47,11 +50,12 @@ pub(crate) struct Serving {
 type Shelf = Mutex<Vec<Vec<Idle>>>;
 
 impl Serving {
-    pub(crate) fn new(hub: Arc<Hub>, guest: Guest) -> Self {
-        let services = hub.catalogue.len();
+    pub(crate) fn new(catalogue: Arc<Catalogue>, gate: Arc<Gate>, guest: Box<dyn Send>) -> Self {
+        let services = catalogue.len();
         let empty = std::iter::repeat_with(Vec::new).take(services).collect();
         Self {
-            hub,
+            catalogue,
+            gate,
             _guest: guest,
             info: None,
             shelf: Arc::new(Mutex::new(empty)),
@@ -61,7 +65,7 @@ impl Serving {
 
     /// Lets a client in, or not.
     pub(crate) fn decide(&mut self, link: &Link, greeting: &[u8]) {
-        match self.hub.decide(&link.peer, greeting) {
+        match self.gate.decide(&link.peer, greeting) {
             Ok(attachments) => {
                 let info = ConnectionInfo {
                     id: link.id,
@@ -78,7 +82,7 @@ impl Serving {
     /// Runs a handler as far as it goes without waiting.
     pub(crate) fn begin(&mut self, link: &Arc<Link>, call: Call, body: &mut Vec<u8>) {
         let Some(info) = &self.info else { return };
-        let Some((service, method)) = self.hub.catalogue.method(call.ordinal) else {
+        let Some((service, method)) = self.catalogue.method(call.ordinal) else {
             let mut sentence = b"the server has no such method: it is older than this program".to_vec();
             link.answer(
                 call.id,
@@ -96,7 +100,7 @@ impl Serving {
             mut handler,
             mut incoming,
         } = place.unwrap_or_else(|| Idle {
-            handler: self.hub.catalogue.handler(service),
+            handler: self.catalogue.handler(service),
             incoming: incoming(link, info),
         });
         incoming.refill(method, call.deadline, body);

@@ -198,7 +198,6 @@ fn put_until_it_ends(
 }
 
 fn connect(socket: &Path) -> KvClient {
-    KvClient::connect(Endpoint::try_from(socket).unwrap())
-        .wait()
-        .unwrap()
+    let endpoint = Endpoint::try_from(socket).expect("a path is an endpoint");
+    KvClient::connect(endpoint).wait().expect("the daemon serves")
 }

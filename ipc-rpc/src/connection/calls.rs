@@ -198,7 +198,10 @@ impl Calls {
 
     /// Lets a test come near the last id.
     #[cfg(test)]
-    #[allow(dead_code, reason = "the core's tests compile this module into a crate of their own")]
+    #[allow(
+        dead_code,
+        reason = "the core's tests compile this module into a crate of their own"
+    )]
     pub(super) fn skip_to_sequence(&mut self, last: u64) {
         self.last_sequence = last;
     }

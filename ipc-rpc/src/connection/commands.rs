@@ -123,13 +123,18 @@ impl Connection {
     /// connection closes when none is left, or at `until`. This side may still start calls, since handlers
     /// that end may need them. A second time it only changes `until`. A connection that is not open is closed
     /// at once.
-    pub(crate) fn drain(&mut self, until: Instant) {
+    ///
+    /// The peer acknowledges the announcement. One that does not within [`limits::DRAIN_PATIENCE`] is not reading, so it is
+    /// not calling either: the connection then closes as soon as nothing is in progress. A call that crosses the
+    /// Close is known not to have run.
+    pub(crate) fn drain(&mut self, now: Instant, until: Instant) {
         match (&mut self.drain, self.phase) {
             (_, Phase::Closed) => {}
             (Some(drain), _) => drain.until = until,
             (None, Phase::Open) => {
                 self.drain = Some(Drain {
                     until,
+                    patience: now.checked_add(limits::DRAIN_PATIENCE),
                     acknowledged: false,
                 });
                 self.queue.push_back(Control::Drain { acknowledged: false });

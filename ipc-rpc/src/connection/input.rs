@@ -70,12 +70,13 @@ impl Connection {
             self.queue.push_back(Control::Cancel { id: key.id() });
             self.events.push_back(Event::Expired(key));
         }
-        if self.drain.is_some_and(|drain| drain.until <= now) {
-            let left = self.calls.awaited() + self.serving.awaited() + self.serving.one_ways();
-            self.close(
-                ErrorKind::Closed,
-                &format!("{SHUT_DOWN}; calls still in progress: {left}"),
-            );
+        if let Some(drain) = &mut self.drain {
+            drain.patience = drain.patience.filter(|patience| *patience > now);
+            if drain.until <= now {
+                let left = self.calls.awaited() + self.serving.awaited() + self.serving.one_ways();
+                let sentence = format!("{SHUT_DOWN}; calls still in progress: {left}");
+                self.close(ErrorKind::Closed, if left == 0 { SHUT_DOWN } else { &sentence });
+            }
         }
     }
 
@@ -198,6 +199,9 @@ impl Connection {
             Kind::Drain => self.on_drain(header.flags & wire::ACKNOWLEDGED != 0),
             Kind::Reject | Kind::Close => {
                 let sentence = close::sentence_from_peer(body);
+                if kind == Kind::Close {
+                    self.peer_saw = Some(header.id);
+                }
                 let kind = ErrorKind::from_code(header.extra as u8);
                 self.shut(ClosedBy::Peer, kind, &sentence, None);
                 Ok(Incoming::Closed)

@@ -51,6 +51,9 @@ pub(crate) const ACCEPTING_HANDSHAKE: Duration = Duration::from_secs(1);
 /// How long the connecting side waits for a Welcome, unless set otherwise: the server may be starting or
 /// busy.
 pub(crate) const CONNECTING_HANDSHAKE: Duration = Duration::from_secs(5);
+/// How long a drain waits for the peer to acknowledge it: 250 ms. A peer that reads does so within one; a client that
+/// reads only while it waits for a reply does not, and has nothing to lose.
+pub(crate) const DRAIN_PATIENCE: Duration = Duration::from_millis(250);
 /// How long a drain should last, unless set otherwise.
 pub(crate) const DRAIN: Duration = Duration::from_secs(10);
 

@@ -239,6 +239,8 @@ pub(crate) struct Connection {
     peer_max_body: u32,
     peer_services: PeerServices,
     reason: Option<CloseReason>,
+    /// The last call of ours that the peer had read when it closed.
+    peer_saw: Option<u64>,
     config: Config,
 }
 
@@ -260,8 +262,23 @@ enum Phase {
 #[derive(Clone, Copy, Debug)]
 struct Drain {
     until: Instant,
+    /// Until when it is worth waiting for the peer to acknowledge it.
+    patience: Option<Instant>,
     /// The peer has read it: no more calls will come.
     acknowledged: bool,
+}
+
+impl Drain {
+    /// Whether all has been done to let the peer know.
+    fn is_known(&self) -> bool {
+        self.acknowledged || self.patience.is_none()
+    }
+
+    /// When something is to be done about it.
+    fn next(&self) -> Option<Instant> {
+        let patience = self.patience.filter(|_| !self.acknowledged);
+        patience.map(|patience| patience.min(self.until)).or(Some(self.until))
+    }
 }
 
 impl Connection {
@@ -302,6 +319,7 @@ impl Connection {
             peer_max_body: 0,
             peer_services: PeerServices::default(),
             reason: None,
+            peer_saw: None,
             config,
         })
     }
@@ -389,6 +407,12 @@ impl Connection {
         self.reason.as_ref()
     }
 
+    /// Whether a call that failed with the connection may have run. It has not if the peer closed without having
+    /// read it.
+    pub(crate) fn may_have_run(&self, key: CallKey) -> bool {
+        self.peer_saw.is_none_or(|last| key.id() <= last)
+    }
+
     /// What a caller is told whose call was not started.
     pub(crate) fn start_error(&self, error: StartError) -> Error {
         match (error, &self.reason) {
@@ -417,7 +441,10 @@ impl Connection {
 
 /// Lets a test come near the last id.
 #[cfg(test)]
-#[allow(dead_code, reason = "the core's tests compile this module into a crate of their own")]
+#[allow(
+    dead_code,
+    reason = "the core's tests compile this module into a crate of their own"
+)]
 impl Connection {
     pub(crate) fn skip_to_sequence(&mut self, last: u64) {
         self.calls.skip_to_sequence(last);

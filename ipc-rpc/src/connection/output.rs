@@ -66,7 +66,7 @@ impl Connection {
     /// When to call [`Self::handle_timeout`] next.
     #[inline]
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
-        let drained = self.drain.map(|drain| drain.until);
+        let drained = self.drain.and_then(|drain| drain.next());
         let times = [
             self.handshake_deadline,
             drained,
@@ -78,7 +78,7 @@ impl Connection {
 
     /// All that was announced has happened: the peer starts no calls, and none is in progress.
     fn close_if_drained(&mut self) -> bool {
-        let drained = self.drain.is_some_and(|drain| drain.acknowledged)
+        let drained = self.drain.is_some_and(|drain| drain.is_known())
             && self.calls.awaited() == 0
             && self.serving.awaited() == 0
             && self.serving.one_ways() == 0;
@@ -108,6 +108,7 @@ impl Connection {
                 ..Kind::Reject.header()
             },
             Control::Close => Header {
+                id: self.serving.last_id(),
                 extra: self.write_reason(body),
                 ..Kind::Close.header()
             },

@@ -15,7 +15,7 @@
 //! | Cancel | 0 | the call | 0 | 0 | none |
 //! | Ping, Pong | 0 | 0 | 0 | a token | none |
 //! | Drain | [`ACKNOWLEDGED`] | 0 | 0 | 0 | none |
-//! | Close | 0 | 0 | 0 | [`ErrorKind::code`] | a sentence |
+//! | Close | 0 | the last call that it read, or 0 | 0 | [`ErrorKind::code`] | a sentence |
 
 #[cfg(doc)]
 use crate::ErrorKind;
@@ -137,7 +137,7 @@ impl Kind {
             Self::Cancel => header.ordinal == 0 && header.extra == 0,
             Self::Ping | Self::Pong => header.id == 0 && header.ordinal == 0,
             Self::Drain => header.id == 0 && header.ordinal == 0 && header.extra == 0,
-            Self::Close => header.id == 0 && header.ordinal == 0 && code_or_zero(header.extra),
+            Self::Close => header.ordinal == 0 && code_or_zero(header.extra),
         };
         if header.sections != 0 || header.handles != 0 {
             return Err("attachments on a kind that has none");

@@ -90,7 +90,10 @@ pub(crate) enum Arrived {
     /// Nothing that concerns the reader.
     Nothing,
     /// A call of the peer; its body is still in the message.
-    #[cfg_attr(not(feature = "tokio"), expect(dead_code, reason = "only a server reads them"))]
+    #[cfg_attr(
+        not(feature = "tokio"),
+        expect(dead_code, reason = "only a server reads them")
+    )]
     Request {
         id: u64,
         ordinal: u64,

@@ -4,6 +4,8 @@
 //! the reader), then `out` (core, sender, and the table of waiting calls). Starting a call and putting it on the wire
 //! happen under one hold of `out`, so ids leave in the order in which they were given.
 
+#[cfg(feature = "tokio")]
+mod drivers;
 mod inbox;
 mod out;
 mod places;
@@ -26,6 +28,9 @@ use crate::connection::{self, Config, Connection, ReplyStatus, Role};
 use crate::sync::{lock, try_lock};
 use crate::{Error, ErrorKind, Limits};
 
+/// What a peer is told that connects to a client.
+pub(crate) const NO_SERVER: &str = "a client accepts no connections";
+
 /// Encoding buffers above this are not kept for the next call.
 const KEPT_CAPACITY: usize = 4 << 20;
 
@@ -33,7 +38,10 @@ const KEPT_CAPACITY: usize = 4 << 20;
 const KEPT_BUFFERS: usize = 64;
 
 pub(crate) struct Link {
-    #[cfg_attr(not(feature = "tokio"), expect(dead_code, reason = "only a server counts its connections"))]
+    #[cfg_attr(
+        not(feature = "tokio"),
+        expect(dead_code, reason = "only a server counts its connections")
+    )]
     pub(crate) id: u64,
     pub(crate) peer: Peer,
     pub(crate) endpoint: Endpoint,
@@ -215,6 +223,18 @@ impl Link {
         }
     }
 
+    /// Answers a call of the peer on a side that serves nothing.
+    pub(crate) fn refuse(&self, id: u64) {
+        let mut sentence = b"this side of the connection serves nothing".to_vec();
+        self.answer(
+            id,
+            ReplyStatus::Refused(ErrorKind::UnknownService),
+            0,
+            &mut sentence,
+            true,
+        );
+    }
+
     /// Notes that a call of the peer has ended to which no answer is due: a one-way call, or one that was cancelled.
     #[cfg(feature = "tokio")]
     pub(crate) fn finish_unanswered(&self, id: u64) {
@@ -243,7 +263,7 @@ impl Link {
     #[cfg(feature = "tokio")]
     pub(crate) fn drain(&self, until: Instant) {
         let mut out = self.out();
-        out.core.drain(until);
+        out.core.drain(Instant::now(), until);
         out.drivers.wake();
     }
 

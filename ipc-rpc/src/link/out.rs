@@ -7,9 +7,9 @@ use std::time::Instant;
 
 use transports::{Flushed, Header, Sender, Sent};
 
-use super::Link;
 use super::places::{Ended, Pending, Places};
 use super::share::Share;
+use super::{Link, wake_all};
 #[cfg(feature = "tokio")]
 use crate::Limits;
 use crate::connection::{ClosedBy, Connection, Event, StartError, State};
@@ -38,6 +38,8 @@ pub(crate) struct Out {
     /// Replies that found the port full.
     backlog: VecDeque<(Header, Vec<u8>)>,
     backlog_bytes: usize,
+    /// Threads that wait until everything has been sent.
+    sending: Vec<Waker>,
     /// What the connection counts towards what its user may have queued.
     pub(crate) share: Option<Share>,
     /// Some moment in the past: calls without a deadline need no better one.
@@ -45,7 +47,7 @@ pub(crate) struct Out {
     /// Body of a control message on its way out.
     control: Vec<u8>,
     #[cfg(feature = "tokio")]
-    pub(crate) drivers: crate::driver::Drivers,
+    pub(crate) drivers: super::drivers::Drivers,
 }
 
 /// What became of an attempt to start a call.
@@ -58,6 +60,7 @@ pub(crate) enum Start {
 }
 
 /// What a caller wants to have sent.
+#[derive(Clone, Copy)]
 pub(crate) struct Request {
     pub(crate) ordinal: u64,
     pub(crate) one_way: bool,
@@ -78,11 +81,12 @@ impl Out {
             running: HashMap::new(),
             backlog: VecDeque::new(),
             backlog_bytes: 0,
+            sending: Vec::new(),
             share: None,
             created,
             control: Vec::new(),
             #[cfg(feature = "tokio")]
-            drivers: crate::driver::Drivers::default(),
+            drivers: super::drivers::Drivers::default(),
         }
     }
 
@@ -153,6 +157,9 @@ impl Out {
     /// Moves queued bytes on.
     pub(crate) fn flush(&mut self) -> Flushed {
         let flushed = self.flush_port();
+        if !self.blocked() {
+            wake_all(self.sending.drain(..));
+        }
         if let Some(share) = &mut self.share {
             share.set(if self.broken {
                 0
@@ -219,6 +226,15 @@ impl Out {
     /// Whether something waits for the peer to make room.
     pub(crate) fn blocked(&self) -> bool {
         !self.broken && (self.sender.queued() > 0 || !self.backlog.is_empty())
+    }
+
+    /// Whether something is still to be sent; then `waker`, a thread's, is told when that has changed.
+    pub(crate) fn wait_to_be_sent(&mut self, waker: &Waker) -> bool {
+        let waiting = self.blocked() && self.core.state() != State::Closed;
+        if waiting && !self.sending.iter().any(|known| known.will_wake(waker)) {
+            self.sending.push(waker.clone());
+        }
+        waiting
     }
 
     /// Those who can go on because the port has room again.
@@ -296,7 +312,10 @@ impl Out {
         while let Some(event) = self.core.poll_event() {
             match event {
                 Event::Expired(key) => woken.extend(self.calls.end_call(key, Ended::Expired)),
-                Event::Failed(key) => woken.extend(self.calls.end_call(key, Ended::Lost)),
+                Event::Failed(key) => {
+                    let may_have_run = self.core.may_have_run(key);
+                    woken.extend(self.calls.end_call(key, Ended::Lost { may_have_run }));
+                }
                 Event::CancelServing { id, .. } => {
                     if let Some(running) = self.running.remove(&id) {
                         running.cancel_into(&mut woken);
@@ -309,6 +328,7 @@ impl Out {
                         woken.push(waker);
                     }
                     woken.append(&mut self.opening);
+                    woken.append(&mut self.sending);
                     for (_, running) in self.running.drain() {
                         running.cancel_into(&mut woken);
                     }

@@ -34,7 +34,7 @@ pub(crate) enum Ended {
     /// The peer answered a ping.
     Pong,
     /// The connection ended first.
-    Lost,
+    Lost { may_have_run: bool },
 }
 
 #[derive(Default)]
@@ -133,7 +133,7 @@ impl Places {
 
     /// Ends all that still wait: the connection is lost.
     pub(super) fn end_all(&mut self) -> impl Iterator<Item = Waker> {
-        self.places.iter_mut().filter_map(|place| place.end(Ended::Lost))
+        self.places.iter_mut().filter_map(|place| place.end(Ended::Lost { may_have_run: true }))
     }
 
     /// The wakers of all that wait.

@@ -60,7 +60,7 @@ fn closing_says_why_and_ends_everything() {
             assert!(!pair.finish(side, theirs.id(), ReplyStatus::Ok));
             pair.core(side).cancel_call(ours);
             pair.core(side).withdraw_call(ours);
-            pair.core(side).drain(now);
+            pair.core(side).drain(now, now);
             pair.core(side).accept();
             pair.core(side).reject(ErrorKind::Denied, "");
             assert!(!pair.core(side).ping(1));
@@ -227,7 +227,8 @@ fn closing_before_it_is_open() {
     let mut pair = Pair::new(client_config(), server_config());
     pair.drive();
     let until = pair.now + DRAIN;
-    pair.core(Server).drain(until);
+    let now = pair.now;
+    pair.core(Server).drain(now, until);
     pair.drive();
     assert_eq!(pair.client.core.close_reason().unwrap().sentence, "shutting down");
     pair.assert_no_errors();
@@ -243,10 +244,12 @@ fn a_drain_lets_calls_in_progress_finish() {
         // This one crosses the announcement, and is served.
         let crossing = pair.call(end.other());
         let until = pair.now + DRAIN;
-        pair.core(end).drain(until);
+        let now = pair.now;
+        pair.core(end).drain(now, until);
         assert_eq!(pair.core(end).state(), State::Draining);
-        assert_eq!(pair.core(end).poll_timeout(), Some(until));
+        assert!(pair.core(end).poll_timeout().unwrap() < until, "it awaits the acknowledgment");
         pair.drive();
+        assert_eq!(pair.core(end).poll_timeout(), Some(until));
         let peer = pair.side(end.other());
         assert_eq!(peer.core.state(), State::Draining);
         assert_eq!(peer.incoming.last().unwrap().0, Incoming::Draining);
@@ -284,10 +287,41 @@ fn a_drain_lets_calls_in_progress_finish() {
 }
 
 #[test]
+fn a_drain_does_not_wait_for_a_peer_that_does_not_read() {
+    let mut pair = Pair::open();
+    let (now, until) = (pair.now, pair.now + DRAIN);
+    pair.core(Server).drain(now, until);
+    pair.server.poll();
+    // The client reads nothing, and calls: the server has closed before that call arrives.
+    let patience = pair.core(Server).poll_timeout().unwrap();
+    assert!(patience < until);
+    pair.core(Server).handle_timeout(patience);
+    pair.server.poll();
+    assert_eq!(pair.core(Server).state(), State::Closed);
+    let crossing = pair.call(Client);
+    pair.drive();
+    assert_eq!(pair.client.events, [Event::Failed(crossing), Event::Closed]);
+    assert!(!pair.core(Client).may_have_run(crossing), "the Close says that it was not read");
+}
+
+#[test]
+fn a_call_that_was_read_before_the_close_may_have_run() {
+    let mut pair = Pair::open();
+    let read = pair.call(Client);
+    pair.drive();
+    pair.core(Server).close(ErrorKind::Closed, "enough");
+    let unread = pair.call(Client);
+    pair.drive();
+    assert!(pair.core(Client).may_have_run(read));
+    assert!(!pair.core(Client).may_have_run(unread));
+}
+
+#[test]
 fn an_idle_connection_drains_at_once_but_not_before_the_peer_knows() {
     let mut pair = Pair::open();
     let until = pair.now + DRAIN;
-    pair.core(Server).drain(until);
+    let now = pair.now;
+    pair.core(Server).drain(now, until);
     pair.server.poll();
     assert_eq!(pair.core(Server).state(), State::Draining);
     pair.drive();
@@ -300,7 +334,8 @@ fn a_drain_waits_for_one_way_calls_too() {
     let id = pair.one_way(Client, None);
     pair.drive();
     let until = pair.now + DRAIN;
-    pair.core(Server).drain(until);
+    let now = pair.now;
+    pair.core(Server).drain(now, until);
     pair.drive();
     assert_eq!(pair.core(Server).state(), State::Draining);
     pair.finish(Server, id, ReplyStatus::Ok);
@@ -314,9 +349,11 @@ fn a_drain_ends_in_time() {
     let stuck = pair.call(Client);
     pair.drive();
     let until = pair.now + 10 * MS;
-    pair.core(Server).drain(until + DRAIN);
+    let now = pair.now;
+    pair.core(Server).drain(now, until + DRAIN);
     // A second time, only the time changes.
-    pair.core(Server).drain(until);
+    let now = pair.now;
+    pair.core(Server).drain(now, until);
     pair.drive();
     pair.advance(9 * MS);
     assert_eq!(pair.core(Server).state(), State::Draining);
@@ -337,7 +374,8 @@ fn calls_that_were_given_up_do_not_hold_a_drain_up() {
     pair.core(Client).cancel_call(key);
     pair.drive();
     let until = pair.now + DRAIN;
-    pair.core(Server).drain(until);
+    let now = pair.now;
+    pair.core(Server).drain(now, until);
     pair.drive();
     assert_eq!(pair.core(Client).state(), State::Closed);
     assert_eq!(
@@ -354,7 +392,8 @@ fn both_ends_drain_at_once() {
     pair.drive();
     let until = pair.now + DRAIN;
     for end in End::BOTH {
-        pair.core(end).drain(until);
+        let now = pair.now;
+        pair.core(end).drain(now, until);
     }
     pair.drive();
     for end in End::BOTH {
@@ -393,7 +432,7 @@ fn a_drain_is_announced_and_acknowledged_once() {
         );
         let mut pair = Pair::open();
         pair.call(end);
-        pair.core(end).drain(now + DRAIN);
+        pair.core(end).drain(now, now + DRAIN);
         pair.side(end).receive(now, drain(raw::ACKNOWLEDGED)).unwrap();
         assert_eq!(
             pair.side(end).receive(now, drain(raw::ACKNOWLEDGED)),
@@ -402,7 +441,7 @@ fn a_drain_is_announced_and_acknowledged_once() {
         // A call after it was acknowledged.
         let mut pair = Pair::open();
         pair.call(end);
-        pair.core(end).drain(now + DRAIN);
+        pair.core(end).drain(now, now + DRAIN);
         pair.side(end).receive(now, raw::request(1)).unwrap();
         pair.side(end).receive(now, drain(raw::ACKNOWLEDGED)).unwrap();
         assert_eq!(

@@ -54,7 +54,7 @@ const KINDS: [(u8, u8, bool, bool, bool, bool); 7] = [
     (raw::PING, 0, false, false, true, false),
     (raw::PONG, 0, false, false, true, false),
     (raw::DRAIN, raw::ACKNOWLEDGED, false, false, false, false),
-    (raw::CLOSE, 0, false, false, true, true),
+    (raw::CLOSE, 0, true, false, true, true),
 ];
 
 #[test]

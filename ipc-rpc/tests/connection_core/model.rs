@@ -288,7 +288,7 @@ impl World {
                 let model = &mut self.ends[at(*end)];
                 model
                     .core
-                    .drain(now + Duration::from_micros(u64::from(*within) + 1));
+                    .drain(now, now + Duration::from_micros(u64::from(*within) + 1));
                 model.drains |= !model.closed;
                 self.poll(*end);
             }

@@ -5,7 +5,7 @@
 use std::io::{Read, Write};
 
 use tests::meter::Counting;
-use tests::subject::{Plan, Served};
+use tests::subject::{Plan, Served, SubjectClient};
 
 #[global_allocator]
 static COUNTING: Counting = Counting;
@@ -21,6 +21,7 @@ fn main() {
     });
     match role.as_str() {
         "serve" => serve(&serde_json::from_str(argument).expect("a plan")),
+        "hold" => hold(argument),
         _ => panic!("no role is called {role}"),
     }
 }
@@ -44,4 +45,18 @@ fn serve(plan: &Plan) {
         }
         Err(error) => say(format_args!("failed: {error}")),
     }
+}
+
+/// Makes calls that nobody answers, until it is killed.
+fn hold(endpoint: &str) {
+    let client = SubjectClient::connect(endpoint)
+        .wait()
+        .expect("the server is there");
+    say("connected");
+    std::thread::scope(|scope| {
+        for token in 1000..1008 {
+            let client = &client;
+            scope.spawn(move || client.hold(token).wait());
+        }
+    });
 }

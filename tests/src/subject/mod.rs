@@ -129,7 +129,7 @@ pub trait Subject {
     async fn hold(&self, context: &Context, token: u64) -> u64;
     /// Lets one handler of [`Subject::hold`] go, now or as soon as it is there.
     async fn release(&self, token: u64);
-    /// Waits until so many handlers of [`Subject::hold`] have ever started.
+    /// Waits until so many handlers of [`Subject::hold`] and others that take a while have ever started.
     async fn until_held(&self, count: u64) -> u64;
     /// Waits until so many of them have been dropped unfinished.
     async fn until_abandoned(&self, count: u64) -> u64;

@@ -405,6 +405,7 @@ impl Subject for State {
     }
 
     async fn after(&self, milliseconds: u64) -> u64 {
+        self.held.send_modify(|count| *count += 1);
         tokio::time::sleep(Duration::from_millis(milliseconds)).await;
         milliseconds
     }

@@ -3,9 +3,11 @@
 use std::sync::mpsc;
 use std::time::Duration;
 
-use ipc_rpc::ServiceClient;
+use ipc_rpc::{ErrorKind, ServiceClient};
 use tests::fixture::Fixture;
 use tests::subject::{SecondClient, pattern};
+
+use crate::bodies::large;
 
 pub(crate) async fn sixty_four_at_once(f: Fixture) {
     let (_server, client) = f.pair().await;
@@ -104,17 +106,6 @@ pub(crate) async fn nothing_before_the_first_poll(f: Fixture) {
     assert_eq!(client.until_notes(3).await.unwrap(), [2, 1, 4]);
 }
 
-pub(crate) async fn served_by_another_process(f: Fixture) {
-    let (server, client) = f.pair().await;
-    let seen = f.end(client.seen()).await.unwrap();
-    assert_ne!(server.pid(), std::process::id());
-    assert_eq!(seen.anonymous, !f.transport.vouches());
-    if f.transport.vouches() {
-        assert_eq!(seen.pid, Some(std::process::id()));
-        assert_eq!(client.as_client().peer().pid(), Some(server.pid()));
-    }
-}
-
 pub(crate) async fn news_while_a_batch_is_served(f: Fixture) {
     let (_server, client) = f.pair().await;
     for _ in 0..5 {
@@ -139,4 +130,35 @@ pub(crate) async fn news_while_a_batch_is_served(f: Fixture) {
         assert_eq!(news.join().await, 7);
         slow.join().await;
     }
+}
+
+pub(crate) async fn a_large_one_way_call_arrives(f: Fixture) {
+    let (server, client) = f.pair().await;
+    let witness = f.client(&server).await;
+    let size = large(f);
+    for round in 1..=3 {
+        // More than a socket holds, and nothing follows that would push the rest.
+        f.end(client.note_bytes(&pattern(size))).await.unwrap();
+        assert_eq!(
+            f.end(witness.until_notes(round)).await.unwrap().len() as u64,
+            round
+        );
+    }
+}
+
+pub(crate) async fn a_call_that_was_polled_is_waited_for(f: Fixture) {
+    let (_server, client) = f.pair().await;
+    let mut call = client.hold(1);
+    tokio::select! {
+        biased;
+        ended = &mut call => panic!("nobody released it: {ended:?}"),
+        held = client.until_held(1) => assert_eq!(held.unwrap(), 1),
+    };
+    client.release(1).await.unwrap();
+    // The case runs on a thread that may block.
+    assert_eq!(call.wait().unwrap(), 1);
+    assert_eq!(client.until_held(1).await.unwrap(), 1, "it was made twice");
+    let mut call = client.number(2);
+    assert_eq!((&mut call).await.unwrap(), 2);
+    assert_eq!(call.wait().unwrap_err().kind(), ErrorKind::Closed);
 }

@@ -8,6 +8,10 @@ mod list;
 
 mod bodies;
 mod calls;
+mod connections;
+mod failures;
+mod loads;
+mod times;
 
 use ipc_rpc::Codec;
 use tests::fixture::{Fixture, Transport};

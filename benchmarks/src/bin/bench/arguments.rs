@@ -9,7 +9,8 @@ use lexopt::prelude::{Long, Short, ValueExt};
 const USAGE: &str = "\
 usage: bench [--only PATTERN]... [--quick] [--runs N] [--json FILE] [--peers] [--patience SECONDS]
 
-  --only PATTERN  measure only what contains each word of PATTERN; repeated: any of the patterns. What is matched:
+  --only PATTERN  measure only what has each word of PATTERN (with `=`: that very word; without: anywhere in it);
+                  repeated: any of the patterns. What is matched:
                   \"case=echo size=32 in_flight=64 connections=1 placement=same system=raw transport=unix mode=ct/ct\"
   --list          print what would be measured, in the same words, and stop
   --quick         shorter windows; 3 runs unless --runs says otherwise
@@ -83,10 +84,15 @@ impl Arguments {
 
     /// Whether `words` (see the usage) are asked for.
     pub(crate) fn wants(&self, words: &str) -> bool {
+        // "case=echo" does not mean "case=echo_bytes", but "echo" means both.
+        let has = |word: &str| match word.contains('=') {
+            true => words.split(' ').any(|other| other == word),
+            false => words.contains(word),
+        };
         self.only.is_empty()
             || self
                 .only
                 .iter()
-                .any(|pattern| pattern.split_whitespace().all(|word| words.contains(word)))
+                .any(|pattern| pattern.split_whitespace().all(has))
     }
 }

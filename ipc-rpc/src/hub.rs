@@ -1,0 +1,153 @@
+//! What all connections of one server share, and how a connection becomes one of them.
+
+use std::collections::HashMap;
+use std::sync::atomic::AtomicUsize;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use tokio::runtime::Handle;
+use tokio::sync::Notify;
+use transports::{Peer, Port};
+
+use crate::catalogue::Catalogue;
+use crate::connection::{Config, Role};
+use crate::driver::Driver;
+use crate::gate::Gate;
+use crate::link::{Link, Share};
+use crate::serving::Serving;
+use crate::sync::lock;
+use crate::{Codec, ErrorKind, Limits};
+
+/// What all connections of one server share.
+pub(crate) struct Hub {
+    catalogue: Arc<Catalogue>,
+    gate: Arc<Gate>,
+    connections: Mutex<HashMap<u64, Arc<Link>>>,
+    /// Bytes that each user leaves unread; as many entries as users have ever connected.
+    queues: Mutex<HashMap<u32, Arc<AtomicUsize>>>,
+    /// A connection has ended.
+    fewer: Notify,
+}
+
+impl Hub {
+    pub(crate) fn new(catalogue: Catalogue, gate: Gate) -> Arc<Self> {
+        Arc::new(Self {
+            catalogue: Arc::new(catalogue),
+            gate: Arc::new(gate),
+            connections: Mutex::default(),
+            queues: Mutex::default(),
+            fewer: Notify::new(),
+        })
+    }
+
+    /// Starts serving an accepted connection in a task of its own, or refusing it there.
+    pub(crate) fn admit(self: &Arc<Self>, port: Port) {
+        let refusal = match self.gate.refuse(&port.peer) {
+            Some(sentence) => Some((ErrorKind::Denied, sentence)),
+            None => self.full(&port.peer).map(|sentence| (ErrorKind::Busy, sentence)),
+        };
+        let config = Config {
+            role: Role::Accepting,
+            codecs: Codec::ALL.iter().map(|codec| codec.id()).collect(),
+            limits: self.gate.limits.core(port.endpoint.message_limit()),
+            services: self.catalogue.offered(),
+            handshake_timeout: self.gate.limits.handshake,
+        };
+        // It fails only for services that no handshake can tell of, which `listen` has refused.
+        let Ok(link) = Link::new(port, config, self.gate.limits.clone()) else {
+            return;
+        };
+        if let Some((kind, sentence)) = refusal {
+            // Not counted: it lives until the client has read the refusal, or the handshake's time is up.
+            link.reject(kind, &sentence);
+            Driver::spawn(&Handle::current(), link, None);
+            return;
+        }
+        if let Some(uid) = link.peer.uid() {
+            link.out().share = Some(Share::of(self.queue_of(uid)));
+        }
+        lock(&self.connections).insert(link.id, link.clone());
+        let guest = Guest {
+            hub: self.clone(),
+            id: link.id,
+        };
+        let serving = Serving::new(self.catalogue.clone(), self.gate.clone(), Box::new(guest));
+        Driver::spawn(&Handle::current(), link, Some(serving));
+    }
+
+    /// The count of bytes that one user leaves unread.
+    fn queue_of(&self, uid: u32) -> Arc<AtomicUsize> {
+        lock(&self.queues).entry(uid).or_default().clone()
+    }
+
+    /// Why there is no place for one more connection of `peer`.
+    fn full(&self, peer: &Peer) -> Option<String> {
+        let Limits {
+            max_connections,
+            max_connections_per_user,
+            ..
+        } = self.gate.limits;
+        let connections = lock(&self.connections);
+        if connections.len() >= max_connections {
+            return Some(format!("it has {max_connections} connections already"));
+        }
+        let uid = peer.uid()?;
+        let same = connections
+            .values()
+            .filter(|link| link.peer.uid() == Some(uid))
+            .count();
+        (same >= max_connections_per_user).then(|| format!("uid {uid} has {same} connections already"))
+    }
+
+    /// Tells all clients that the server ends, and waits until they are gone or the time is up.
+    pub(crate) async fn drain(&self) {
+        let until = Instant::now() + self.gate.drain;
+        for link in self.links() {
+            link.drain(until);
+        }
+        let empty = async {
+            loop {
+                let fewer = self.fewer.notified();
+                if lock(&self.connections).is_empty() {
+                    return;
+                }
+                fewer.await;
+            }
+        };
+        // The connections close themselves when the time is up; the margin is for their tasks to run.
+        let _ = tokio::time::timeout(self.gate.drain + Duration::from_secs(1), empty).await;
+    }
+
+    /// Waits until a connection has ended.
+    pub(crate) async fn fewer(&self) {
+        self.fewer.notified().await;
+    }
+
+    fn links(&self) -> Vec<Arc<Link>> {
+        lock(&self.connections).values().cloned().collect()
+    }
+}
+
+/// A connection's place in the hub.
+struct Guest {
+    hub: Arc<Hub>,
+    id: u64,
+}
+
+impl Drop for Guest {
+    fn drop(&mut self) {
+        lock(&self.hub.connections).remove(&self.id);
+        self.hub.fewer.notify_waiters();
+    }
+}
+
+/// Closes what is still open when a server ends, also by being dropped.
+pub(crate) struct CloseAll(pub(crate) Arc<Hub>);
+
+impl Drop for CloseAll {
+    fn drop(&mut self) {
+        for link in self.0.links() {
+            link.close(ErrorKind::Closed, "the server has ended");
+        }
+    }
+}

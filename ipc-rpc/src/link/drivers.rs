@@ -1,0 +1,79 @@
+//! The drivers of a connection, as those see them who want something of a driver.
+
+use std::task::Waker;
+
+use tokio::runtime::Id;
+
+/// The drivers of a connection: one in each runtime in which it is awaited, which is hardly ever more than one. Each
+/// of them can do everything, so that a call does not depend on a runtime that nobody polls.
+#[derive(Default)]
+pub(crate) struct Drivers {
+    seats: Vec<Seat>,
+    /// A driver found somebody else reading; that one wakes the drivers when it leaves.
+    missed: bool,
+    /// They have been woken to flush and have not run yet.
+    flush_requested: bool,
+}
+
+struct Seat {
+    runtime: Id,
+    waker: Option<Waker>,
+}
+
+impl Drivers {
+    /// Wakes them all to flush, if they have not been woken for it already.
+    pub(crate) fn request_flush(&mut self) {
+        if !std::mem::replace(&mut self.flush_requested, true) {
+            self.wake();
+        }
+    }
+
+    /// Wakes them all.
+    pub(crate) fn wake(&self) {
+        for waker in self.seats.iter().filter_map(|seat| seat.waker.as_ref()) {
+            waker.wake_by_ref();
+        }
+    }
+
+    /// Wakes those that looked while somebody else was reading.
+    pub(crate) fn wake_missed(&mut self) {
+        if std::mem::take(&mut self.missed) {
+            self.wake();
+        }
+    }
+
+    /// Takes a seat for the driver of a runtime.
+    pub(crate) fn enter(&mut self, runtime: Id) {
+        self.seats.push(Seat { runtime, waker: None });
+    }
+
+    /// Whether there is a driver in that runtime.
+    pub(crate) fn are_in(&self, runtime: Id) -> bool {
+        self.seats.iter().any(|seat| seat.runtime == runtime)
+    }
+
+    /// Notes that the driver of a runtime looks after everything now, and how to wake it the next time.
+    pub(crate) fn wait(&mut self, runtime: Id, waker: &Waker) {
+        self.flush_requested = false;
+        match self
+            .seats
+            .iter_mut()
+            .find(|seat| seat.runtime == runtime)
+            .map(|seat| &mut seat.waker)
+        {
+            Some(Some(known)) => known.clone_from(waker),
+            Some(none) => *none = Some(waker.clone()),
+            None => {}
+        }
+    }
+
+    /// Notes that a driver found somebody else reading.
+    pub(crate) fn miss(&mut self) {
+        self.missed = true;
+    }
+
+    /// Frees the seat of a driver that has ended.
+    pub(crate) fn leave(&mut self, runtime: Id) {
+        self.seats.retain(|seat| seat.runtime != runtime);
+    }
+}
