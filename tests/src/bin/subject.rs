@@ -15,6 +15,9 @@ fn main() {
     let [_, role, argument] = &arguments[..] else {
         panic!("usage: subject ROLE ARGUMENT")
     };
+    if role == "child" {
+        return child(&serde_json::from_str(argument).expect("a plan"));
+    }
     std::thread::spawn(|| {
         let _ = std::io::stdin().read_to_end(&mut Vec::new());
         std::process::exit(0);
@@ -44,6 +47,14 @@ fn serve(plan: &Plan) {
             }
         }
         Err(error) => say(format_args!("failed: {error}")),
+    }
+}
+
+/// Serves whoever started it; all that it says goes to standard error.
+fn child(plan: &Plan) {
+    if let Err(error) = Served::new(plan).and_then(|served| served.run(plan)) {
+        eprintln!("subject: {error}");
+        std::process::exit(1);
     }
 }
 
