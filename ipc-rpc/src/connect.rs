@@ -207,6 +207,7 @@ impl<C: ServiceClient> Future for Connect<C> {
 impl Plan {
     async fn run(mut self, info: &'static crate::ServiceInfo) -> Result<Client, Error> {
         crate::driver::runtime("Connect")?;
+        crate::driver::timers()?;
         let mut attempts = Attempts::new(self.retry());
         let link = loop {
             // Looking a name up and connecting may block for a moment, and a full backlog for longer.

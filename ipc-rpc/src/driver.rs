@@ -38,11 +38,24 @@ pub(crate) fn runtime(what: &str) -> Result<Handle, Error> {
     })
 }
 
+/// Fails where timers would panic. Only Tokio's panic tells; it changes nothing of ours.
+pub(crate) fn timers() -> Result<(), Error> {
+    std::panic::catch_unwind(|| drop(tokio::time::sleep(Duration::ZERO))).map_err(|_| {
+        let sentence = "the Tokio runtime has no timers; build it with enable_time() or enable_all()";
+        Error::new(ErrorKind::Unsupported, sentence)
+    })
+}
+
 /// Sees to it that a driver for `link` runs in the current runtime.
 pub(crate) fn ensure(link: &Arc<Link>, out: &mut Out) -> Result<(), Error> {
     let runtime = runtime("A call")?;
     if !out.drivers.are_in(runtime.id()) && out.core.state() != State::Closed {
-        runtime.spawn(Driver::new(link.clone(), out, &runtime, None).run());
+        // What is wrong with this runtime is no reason to end the connection, which others use.
+        timers()?;
+        let source = link.source()?;
+        let mut driver = Driver::new(link.clone(), out, &runtime, None);
+        driver.source = Some(source);
+        runtime.spawn(driver.run());
     }
     Ok(())
 }
@@ -218,6 +231,18 @@ impl Driver {
         ControlFlow::Continue(())
     }
 
+    /// Comes back once the callers that were answered have run, if they are several: most of them call again, and their
+    /// requests then leave together. If each of them woke this task instead, a multi-thread runtime would run it right
+    /// behind that one, and each request would leave alone.
+    fn follow_callers(&self, cx: &Context<'_>) {
+        let mut out = self.link.out();
+        if out.drivers.follow() {
+            drop(out);
+            // A task that wakes itself runs again behind all that are ready now.
+            cx.waker().wake_by_ref();
+        }
+    }
+
     /// Gives large buffers back.
     fn shrink(&mut self) {
         self.busy = None;
@@ -291,7 +316,11 @@ impl Future for Driver {
             break false;
         };
         this.source = Some(source);
-        if ended { Poll::Ready(()) } else { Poll::Pending }
+        if ended {
+            return Poll::Ready(());
+        }
+        this.follow_callers(cx);
+        Poll::Pending
     }
 }
 

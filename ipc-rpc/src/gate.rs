@@ -20,7 +20,7 @@ pub(crate) struct Gate {
 pub(crate) type Allow = Box<dyn Fn(&Peer) -> bool + Send + Sync>;
 pub(crate) type OnConnect = Box<dyn Fn(&mut ConnectRequest<'_>) -> Result<(), Reject> + Send + Sync>;
 
-/// A client that asks to be let in, as [`Server::on_connect`] sees it.
+/// A client that asks to be let in, as [`Server::on_connect`](crate::Server::on_connect) sees it.
 #[derive(Debug)]
 pub struct ConnectRequest<'a> {
     peer: &'a Peer,
@@ -48,7 +48,7 @@ impl ConnectRequest<'_> {
     }
 }
 
-/// Why [`Server::on_connect`] does not let a client in. The client sees the sentence.
+/// Why [`Server::on_connect`](crate::Server::on_connect) does not let a client in. The client sees the sentence.
 #[derive(Clone, Debug)]
 pub struct Reject(String);
 

@@ -322,6 +322,7 @@ impl Listening {
 
     async fn serve(self) -> Result<(), Error> {
         crate::driver::runtime("A server")?;
+        crate::driver::timers()?;
         let mut shutdown = self.handle.shutdown.subscribe();
         let closing = CloseAll(self.hub.clone());
         let mut accepting = tokio::task::JoinSet::new();

@@ -1,6 +1,6 @@
 //! Processes of our own helper program.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 
 use ipc_rpc::Endpoint;
@@ -12,7 +12,7 @@ use crate::subject::Plan;
 pub struct Helper {
     child: Child,
     /// Its end tells the helper to go.
-    _stdin: ChildStdin,
+    stdin: ChildStdin,
     lines: BufReader<ChildStdout>,
     endpoint: Option<Endpoint>,
 }
@@ -34,7 +34,7 @@ impl Helper {
         let lines = BufReader::new(child.stdout.take().expect("stdout is a pipe"));
         Self {
             child,
-            _stdin: stdin,
+            stdin,
             lines,
             endpoint: None,
         }
@@ -73,6 +73,14 @@ impl Helper {
         self.lines.read_line(&mut line).expect("the helper prints text");
         line.truncate(line.trim_end().len());
         line
+    }
+
+    /// Prints a line to its standard input.
+    ///
+    /// # Panics
+    /// If it does not listen any more.
+    pub fn tell(&mut self, line: &str) {
+        writeln!(self.stdin, "{line}").expect("the helper listens");
     }
 
     /// Its process id.

@@ -147,13 +147,19 @@ pub trait Receiver: Send {
     /// A handle with which any thread ends a [`Receiver::park`], the present one or else the next.
     fn interrupt(&self) -> Interrupt;
 
+    /// What [`Receiver::source`] is made from, to keep where the receiver is not at hand.
+    #[cfg(feature = "tokio")]
+    fn watch(&self) -> crate::reactor::Watch;
+
     /// What an async driver waits on, registered with the Tokio runtime that is current. One at a time: drop it
     /// before another is made in the same runtime.
     ///
     /// # Errors
     /// `Unsupported` outside of a Tokio runtime with I/O enabled; `Resource` if the system is short of descriptors.
     #[cfg(feature = "tokio")]
-    fn source(&self) -> Result<crate::reactor::Source, Error>;
+    fn source(&self) -> Result<crate::reactor::Source, Error> {
+        self.watch().source()
+    }
 }
 
 /// Where clients connect. Dropping it frees the name; connections that were accepted live on.

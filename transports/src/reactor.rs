@@ -58,9 +58,57 @@ enum Death {
     Untold,
     Watched {
         registration: sys::Registration,
-        on_gone: Box<dyn Fn() + Send + Sync>,
+        on_gone: OnGone,
     },
     Come,
+}
+
+/// What is done when the peer's process has ended.
+type OnGone = Arc<dyn Fn() + Send + Sync>;
+
+/// What the sources of a port are made from. It lives apart from the port's receiver, which another thread may be using,
+/// for as long as that likes, when a runtime comes to wait for news.
+#[derive(Clone)]
+pub struct Watch(WatchKind);
+
+#[derive(Clone)]
+enum WatchKind {
+    Doorbell(Arc<Doorbell>),
+    Stream {
+        stream: Arc<sys::Stream>,
+        on_gone: OnGone,
+    },
+}
+
+impl Watch {
+    /// A source, registered with the Tokio runtime that is current. One at a time: drop it before another is made in
+    /// the same runtime.
+    ///
+    /// # Errors
+    /// `Unsupported` outside of a Tokio runtime with I/O enabled; `Resource` if the system is short of descriptors.
+    pub fn source(&self) -> Result<Source, Error> {
+        match &self.0 {
+            WatchKind::Doorbell(doorbell) => Ok(Source::doorbell(Arc::clone(doorbell))),
+            WatchKind::Stream { stream, on_gone } => Source::stream(stream, Arc::clone(on_gone)),
+        }
+    }
+
+    pub(crate) fn doorbell(doorbell: Arc<Doorbell>) -> Self {
+        Self(WatchKind::Doorbell(doorbell))
+    }
+
+    pub(crate) fn stream(stream: Arc<sys::Stream>, on_gone: OnGone) -> Self {
+        Self(WatchKind::Stream { stream, on_gone })
+    }
+}
+
+impl fmt::Debug for Watch {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match &self.0 {
+            WatchKind::Doorbell(_) => "Watch(doorbell)",
+            WatchKind::Stream { .. } => "Watch(socket)",
+        })
+    }
 }
 
 impl Source {
@@ -123,10 +171,7 @@ impl Source {
         Self(Kind::Doorbell(doorbell))
     }
 
-    pub(crate) fn stream(
-        stream: &Arc<sys::Stream>,
-        on_gone: Box<dyn Fn() + Send + Sync>,
-    ) -> Result<Self, Error> {
+    fn stream(stream: &Arc<sys::Stream>, on_gone: OnGone) -> Result<Self, Error> {
         let socket = registered(|| sys::Registration::stream(stream))?;
         let death = match registered(|| sys::Registration::death(stream))? {
             sys::WatchedPeer::Untold => Death::Untold,
@@ -151,7 +196,8 @@ impl Source {
     }
 }
 
-/// Waits until the process is told to end: Ctrl-C, or on Unix also SIGTERM.
+/// Waits until the process is told to end: Ctrl-C, on Unix also SIGTERM, on Windows also Ctrl-Break and the closing of
+/// its console window.
 ///
 /// # Errors
 /// `Unsupported` outside of a Tokio runtime with I/O enabled; `Io` if the system lets nobody listen to signals.

@@ -157,7 +157,11 @@ fn the_end_of_a_child_is_told() {
 #[test]
 fn the_end_of_a_child_is_told_while_others_hold_its_descriptor() {
     for channel in [Channel::Socket, Channel::Stdio] {
-        let (mut port, child) = start("sleep 30 & kill -9 $$", channel);
+        let script = match channel {
+            Channel::Stdio => "sleep 30 2>/dev/null & kill -9 $$",
+            _ => "sleep 30 >/dev/null 2>&1 & kill -9 $$",
+        };
+        let (mut port, child) = start(script, channel);
         let started = Instant::now();
         assert!(next(&mut port).unwrap().is_none());
         assert!(started.elapsed() < Duration::from_secs(10));

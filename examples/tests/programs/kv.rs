@@ -111,7 +111,11 @@ fn tells_its_user_what_is_wrong() {
         "{}",
         complained(&second)
     );
-    fails(&kv(&["--timeout", "0", "list"]), 4, "deadline");
+    fails(
+        &kv(&["--timeout", "0", "list"]),
+        4,
+        "Kv.list timed out after 0 ns",
+    );
 }
 
 #[test]

@@ -277,7 +277,9 @@ impl Drain {
     /// When something is to be done about it.
     fn next(&self) -> Option<Instant> {
         let patience = self.patience.filter(|_| !self.acknowledged);
-        patience.map(|patience| patience.min(self.until)).or(Some(self.until))
+        patience
+            .map(|patience| patience.min(self.until))
+            .or(Some(self.until))
     }
 }
 

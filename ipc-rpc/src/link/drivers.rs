@@ -13,6 +13,8 @@ pub(crate) struct Drivers {
     missed: bool,
     /// They have been woken to flush and have not run yet.
     flush_requested: bool,
+    /// Callers that have got their replies since a driver last ran.
+    answered: usize,
 }
 
 struct Seat {
@@ -26,6 +28,19 @@ impl Drivers {
         if !std::mem::replace(&mut self.flush_requested, true) {
             self.wake();
         }
+    }
+
+    /// Notes that a caller is about to be woken with its reply.
+    pub(crate) fn note_answer(&mut self) {
+        self.answered += 1;
+    }
+
+    /// Whether several callers have got their replies since the last time. If so, the driver that asks comes back by
+    /// itself, and nobody needs to wake it to flush.
+    pub(crate) fn follow(&mut self) -> bool {
+        let several = std::mem::take(&mut self.answered) > 1;
+        self.flush_requested |= several;
+        several
     }
 
     /// Wakes them all.

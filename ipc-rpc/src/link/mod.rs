@@ -52,6 +52,9 @@ pub(crate) struct Link {
     /// We connected; the peer is the server.
     connecting: bool,
     interrupt: Interrupt,
+    /// Apart from the inbox, which a blocking caller may hold for long.
+    #[cfg(feature = "tokio")]
+    watch: transports::reactor::Watch,
     out: Mutex<Out>,
     inbox: Mutex<Inbox>,
     buffers: Mutex<Vec<Vec<u8>>>,
@@ -78,6 +81,8 @@ impl Link {
             leash,
             connecting,
             interrupt: port.receiver.interrupt(),
+            #[cfg(feature = "tokio")]
+            watch: port.receiver.watch(),
             out: Mutex::new(Out::new(core, port.sender, created)),
             inbox: Mutex::new(Inbox::new(port.receiver)),
             buffers: Mutex::new(Vec::new()),
@@ -125,6 +130,10 @@ impl Link {
                 let mut body = self.buffer();
                 std::mem::swap(&mut body, &mut message.body);
                 let waker = out.calls.end_call(key, Ended::Reply { status, extra, body });
+                #[cfg(feature = "tokio")]
+                if waker.is_some() {
+                    out.drivers.note_answer();
+                }
                 let next = out.next_with_room(self);
                 drop(out);
                 wake_all(waker.into_iter().chain(next));
@@ -311,7 +320,7 @@ impl Link {
 
     #[cfg(feature = "tokio")]
     pub(crate) fn source(&self) -> Result<transports::reactor::Source, transports::Error> {
-        lock(&self.inbox).receiver.source()
+        self.watch.source()
     }
 
     #[cfg(feature = "tokio")]

@@ -133,7 +133,9 @@ impl Places {
 
     /// Ends all that still wait: the connection is lost.
     pub(super) fn end_all(&mut self) -> impl Iterator<Item = Waker> {
-        self.places.iter_mut().filter_map(|place| place.end(Ended::Lost { may_have_run: true }))
+        self.places
+            .iter_mut()
+            .filter_map(|place| place.end(Ended::Lost { may_have_run: true }))
     }
 
     /// The wakers of all that wait.

@@ -247,7 +247,10 @@ fn a_drain_lets_calls_in_progress_finish() {
         let now = pair.now;
         pair.core(end).drain(now, until);
         assert_eq!(pair.core(end).state(), State::Draining);
-        assert!(pair.core(end).poll_timeout().unwrap() < until, "it awaits the acknowledgment");
+        assert!(
+            pair.core(end).poll_timeout().unwrap() < until,
+            "it awaits the acknowledgment"
+        );
         pair.drive();
         assert_eq!(pair.core(end).poll_timeout(), Some(until));
         let peer = pair.side(end.other());
@@ -301,7 +304,10 @@ fn a_drain_does_not_wait_for_a_peer_that_does_not_read() {
     let crossing = pair.call(Client);
     pair.drive();
     assert_eq!(pair.client.events, [Event::Failed(crossing), Event::Closed]);
-    assert!(!pair.core(Client).may_have_run(crossing), "the Close says that it was not read");
+    assert!(
+        !pair.core(Client).may_have_run(crossing),
+        "the Close says that it was not read"
+    );
 }
 
 #[test]

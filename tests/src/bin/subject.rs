@@ -2,8 +2,10 @@
 //!
 //! It is told its role and one argument, prints what its test waits for, and ends when its standard input does.
 
-use std::io::{Read, Write};
+use std::io::Write;
+use std::sync::mpsc::{self, Receiver};
 
+use ipc_rpc::ServiceClient;
 use tests::meter::Counting;
 use tests::subject::{Plan, Served, SubjectClient};
 
@@ -15,16 +17,28 @@ fn main() {
     let [_, role, argument] = &arguments[..] else {
         panic!("usage: subject ROLE ARGUMENT")
     };
-    if role == "child" {
-        return child(&serde_json::from_str(argument).expect("a plan"));
+    let plan = || serde_json::from_str(argument).expect("a plan");
+    match role.as_str() {
+        "child" => return child(&plan()),
+        "family" => return family(argument),
+        "activated" => return activated(plan()),
+        _ => {}
     }
-    std::thread::spawn(|| {
-        let _ = std::io::stdin().read_to_end(&mut Vec::new());
+    let (heard, lines) = mpsc::channel();
+    std::thread::spawn(move || {
+        for line in std::io::stdin().lines().map_while(Result::ok) {
+            // A role that does not listen has no use for it.
+            let _ = heard.send(line);
+        }
         std::process::exit(0);
     });
     match role.as_str() {
         "serve" => serve(&serde_json::from_str(argument).expect("a plan")),
+        "parent" => parent(argument),
         "hold" => hold(argument),
+        "try" => attempt(argument),
+        "large" => large(argument, &lines),
+        "reconnect" => reconnect(argument, &lines),
         _ => panic!("no role is called {role}"),
     }
 }
@@ -58,6 +72,42 @@ fn child(plan: &Plan) {
     }
 }
 
+/// As `child`, with a child of its own that lives on and whose process id goes into a file.
+fn family(file: &str) {
+    let plan = Plan::at("fd:inherited");
+    let served = Served::new(&plan).expect("it was started as a child");
+    let mut grandchild = std::process::Command::new("sleep")
+        .arg("1000")
+        .spawn()
+        .expect("sleep(1) runs");
+    std::fs::write(file, grandchild.id().to_string()).expect("the file can be written");
+    served.run(&plan).expect("it serves");
+    // The test may have ended it.
+    let _ = grandchild.kill();
+    grandchild.wait().expect("a child can be waited for");
+}
+
+/// Serves at the sockets of a service manager.
+fn activated(mut plan: Plan) {
+    let sockets = ipc_rpc::activated().expect("the variables are in order");
+    let [(endpoint, name)] = &sockets[..] else {
+        panic!("one socket is expected: {sockets:?}")
+    };
+    assert_eq!(name.as_deref(), Some("store"));
+    plan.endpoint = endpoint.to_string();
+    child(&plan);
+}
+
+/// Starts a child, says which, and stays until it is killed.
+fn parent(plan: &str) {
+    let mut command = std::process::Command::new(std::env::current_exe().expect("this program has a file"));
+    command.args(["child", plan]);
+    let client = SubjectClient::spawn(command).wait().expect("the child serves");
+    say(client.as_client().child().expect("it is a child").pid());
+    // A call that nobody answers.
+    let _ = client.hold(1).wait();
+}
+
 /// Makes calls that nobody answers, until it is killed.
 fn hold(endpoint: &str) {
     let client = SubjectClient::connect(endpoint)
@@ -70,4 +120,61 @@ fn hold(endpoint: &str) {
             scope.spawn(move || client.hold(token).wait());
         }
     });
+}
+
+/// Does something a few times to warm up, and many times when told to.
+fn measured(times: u64, lines: &Receiver<String>, mut work: impl FnMut()) {
+    (0..20).for_each(|_| work());
+    say("warm");
+    lines.recv().expect("the test goes on");
+    (0..times).for_each(|_| work());
+    say("done");
+    // To be looked at; the test ends it.
+    let _ = lines.recv();
+}
+
+/// Calls with arguments of 1 MiB, blocking and async by turns.
+fn large(endpoint: &str, lines: &Receiver<String>) {
+    let client = SubjectClient::connect(endpoint)
+        .wait()
+        .expect("the server is there");
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime can be made");
+    let data = vec![7; 1 << 20];
+    let expected = data.len() as u64;
+    measured(500, lines, || {
+        assert_eq!(client.count(&data).wait().expect("a blocking call"), expected);
+        assert_eq!(
+            runtime
+                .block_on(async { client.count(&data).await })
+                .expect("an async call"),
+            expected
+        );
+    });
+}
+
+/// Connects, calls and leaves.
+fn reconnect(endpoint: &str, lines: &Receiver<String>) {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime can be made");
+    measured(100, lines, || {
+        let client = SubjectClient::connect(endpoint)
+            .wait()
+            .expect("the server is there");
+        client.nothing().wait().expect("a blocking call");
+        let awaited = async { SubjectClient::connect(endpoint).await?.nothing().await };
+        runtime.block_on(awaited).expect("an async call");
+    });
+}
+
+/// Connects once and says how that went.
+fn attempt(endpoint: &str) {
+    match SubjectClient::connect(endpoint).wait() {
+        Ok(_) => say("connected"),
+        Err(error) => say(format_args!("{:?}: {error}", error.kind())),
+    }
 }

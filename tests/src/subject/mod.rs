@@ -71,6 +71,8 @@ pub trait Subject {
     async fn shared_bytes(&self, data: Bytes) -> Bytes;
     /// Takes bytes and gives their [`checksum`].
     async fn take(&self, data: &[u8]) -> u64;
+    /// Takes bytes and gives their number.
+    async fn count(&self, data: &[u8]) -> u64;
     /// Gives the bytes of [`pattern`].
     async fn give(&self, length: u64) -> Vec<u8>;
     /// Adds borrowed numbers.
@@ -144,6 +146,9 @@ pub trait Subject {
     /// Remembers a number.
     #[rpc(oneway)]
     async fn note(&self, value: u64);
+    /// Forgets a number.
+    #[rpc(oneway)]
+    async fn ignore(&self, value: u64);
     /// Remembers how many bytes there were.
     #[rpc(oneway)]
     async fn note_bytes(&self, data: &[u8]);

@@ -258,6 +258,10 @@ impl Subject for State {
         checksum(data)
     }
 
+    async fn count(&self, data: &[u8]) -> u64 {
+        data.len() as u64
+    }
+
     async fn give(&self, length: u64) -> Vec<u8> {
         pattern(length)
     }
@@ -417,6 +421,8 @@ impl Subject for State {
     async fn note(&self, value: u64) {
         self.notes.send_modify(|notes| notes.push(value));
     }
+
+    async fn ignore(&self, _value: u64) {}
 
     async fn note_bytes(&self, data: &[u8]) {
         self.notes.send_modify(|notes| notes.push(data.len() as u64));

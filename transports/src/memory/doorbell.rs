@@ -11,6 +11,10 @@ pub(crate) const DATA: u8 = 1;
 pub(crate) const SPACE: u8 = 2;
 const INTERRUPT: u8 = 4;
 
+/// Each flag is there twice: for tasks, and that far to the left for the thread that blocks. Who takes one down looks, but
+/// may find that the other has the receiver, and the other must not miss the news for that.
+const FOR_THREAD: u32 = 4;
+
 /// Belongs to one side; the other side rings it.
 pub(crate) struct Doorbell {
     rung: AtomicU8,
@@ -18,18 +22,19 @@ pub(crate) struct Doorbell {
     condvar: Condvar,
 }
 
+/// Who sleeps. Tasks may be of several runtimes, some of which nobody polls.
 #[derive(Default)]
 struct Sleepers {
     thread: bool,
-    data: Option<Waker>,
-    space: Option<Waker>,
+    data: Vec<Waker>,
+    space: Vec<Waker>,
 }
 
 impl Doorbell {
     /// Rung already, so that whoever waits looks first.
     pub(crate) fn new() -> Self {
         Self {
-            rung: AtomicU8::new(DATA | SPACE),
+            rung: AtomicU8::new(for_both(DATA | SPACE)),
             sleepers: Mutex::new(Sleepers::default()),
             condvar: Condvar::new(),
         }
@@ -37,29 +42,31 @@ impl Doorbell {
 
     /// Raises flags and wakes who sleeps. What was done before is seen by whoever finds a flag raised.
     pub(crate) fn ring(&self, flags: u8) {
+        let raised = for_both(flags);
         // A flag that was up already has an owner who will look after taking it down, and so see what we did.
-        if self.rung.fetch_or(flags, Ordering::AcqRel) & flags == flags {
+        if self.rung.fetch_or(raised, Ordering::AcqRel) & raised == raised {
             return;
         }
         let mut sleepers = self.sleepers();
         if sleepers.thread {
             self.condvar.notify_one();
         }
-        let data = if flags & DATA != 0 {
-            sleepers.data.take()
-        } else {
-            None
-        };
-        let space = if flags & SPACE != 0 {
-            sleepers.space.take()
-        } else {
-            None
-        };
+        // One of each without a list, since there is hardly ever another.
+        let mut first = [None, None];
+        let mut others = Vec::new();
+        for (flag, first) in [DATA, SPACE].into_iter().zip(&mut first) {
+            if flags & flag != 0 {
+                let tasks = sleepers.tasks(flag);
+                *first = tasks.pop();
+                others.append(tasks);
+            }
+        }
         drop(sleepers);
-        data.into_iter().chain(space).for_each(Waker::wake);
+        first.into_iter().flatten().chain(others).for_each(Waker::wake);
     }
 
     pub(crate) fn interrupt(&self) {
+        // No task waits for it, so that flag stays up.
         self.ring(INTERRUPT);
     }
 
@@ -78,14 +85,9 @@ impl Doorbell {
             return true;
         }
         let mut sleepers = self.sleepers();
-        let slot = if flag == DATA {
-            &mut sleepers.data
-        } else {
-            &mut sleepers.space
-        };
-        match slot {
-            Some(known) => known.clone_from(waker),
-            None => *slot = Some(waker.clone()),
+        let tasks = sleepers.tasks(flag);
+        if !tasks.iter().any(|known| known.will_wake(waker)) {
+            tasks.push(waker.clone());
         }
         drop(sleepers);
         // A ring between the first look and the registration found nobody to wake.
@@ -94,7 +96,7 @@ impl Doorbell {
 
     /// Blocks until one of `flags` is raised, or an interrupt, or the deadline has passed; takes them down.
     pub(crate) fn wait(&self, flags: u8, deadline: Option<Instant>) {
-        let flags = flags | INTERRUPT;
+        let flags = (flags | INTERRUPT) << FOR_THREAD;
         let mut sleepers = self.sleepers();
         sleepers.thread = true;
         while self.rung.load(Ordering::Acquire) & flags == 0 {
@@ -123,4 +125,18 @@ impl Doorbell {
     fn sleepers(&self) -> MutexGuard<'_, Sleepers> {
         self.sleepers.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+impl Sleepers {
+    fn tasks(&mut self, flag: u8) -> &mut Vec<Waker> {
+        if flag == DATA {
+            &mut self.data
+        } else {
+            &mut self.space
+        }
+    }
+}
+
+const fn for_both(flags: u8) -> u8 {
+    flags | flags << FOR_THREAD
 }

@@ -183,8 +183,8 @@ impl Receiver for MemoryReceiver {
     }
 
     #[cfg(feature = "tokio")]
-    fn source(&self) -> Result<crate::reactor::Source, Error> {
-        Ok(crate::reactor::Source::doorbell(Arc::clone(&self.side.doorbell)))
+    fn watch(&self) -> crate::reactor::Watch {
+        crate::reactor::Watch::doorbell(Arc::clone(&self.side.doorbell))
     }
 }
 

@@ -299,14 +299,14 @@ impl Receiver for SocketReceiver {
     }
 
     #[cfg(feature = "tokio")]
-    fn source(&self) -> Result<crate::reactor::Source, Error> {
+    fn watch(&self) -> crate::reactor::Watch {
         let link = Arc::downgrade(&self.link);
         let on_gone = move || {
             if let Some(link) = link.upgrade() {
                 link.set_peer_gone();
             }
         };
-        crate::reactor::Source::stream(&self.link.stream, Box::new(on_gone))
+        crate::reactor::Watch::stream(Arc::clone(&self.link.stream), Arc::new(on_gone))
     }
 }
 

@@ -3,6 +3,8 @@
 #[cfg(feature = "tokio")]
 mod reactor;
 mod stream;
+#[cfg(feature = "tokio")]
+mod termination;
 mod wait;
 
 use std::io;
@@ -15,6 +17,8 @@ use windows_sys::Win32::Networking::WinSock as winsock;
 #[cfg(feature = "tokio")]
 pub(crate) use reactor::{Registration, WatchedPeer};
 pub(crate) use stream::{Acceptor, SpareDescriptor, Stream};
+#[cfg(feature = "tokio")]
+pub(crate) use termination::Termination;
 pub(crate) use wait::{Bell, Waiter};
 
 use super::AcceptFailure;

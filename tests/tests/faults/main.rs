@@ -1,0 +1,17 @@
+//! What strangers, hostile programs and accidents do to a server, and what people read then.
+
+mod holdings;
+mod hostile;
+mod messages;
+mod raw;
+
+use std::process::Command;
+
+use tests::process::Helper;
+use tests::subject::Plan;
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_subject");
+
+fn serve(plan: &Plan) -> Helper {
+    Helper::serve(PROGRAM, plan, |_: &mut Command| {})
+}
