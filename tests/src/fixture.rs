@@ -24,6 +24,10 @@ pub enum Transport {
     UnixPath,
     /// `unix:@name`.
     UnixAbstract,
+    /// `pipe:name`.
+    Pipe,
+    /// `pipe:name?mode=message`, where there is such a thing.
+    PipeMessages,
     /// `tcp:0`.
     Tcp,
     /// Each client starts a server of its own as a child, over a socket that the child inherits.
@@ -44,6 +48,8 @@ impl Transport {
             Self::UnixName => name,
             Self::UnixPath => format!("unix:{}/ipc-rpc-{name}.sock", std::env::temp_dir().display()),
             Self::UnixAbstract => format!("unix:@{name}"),
+            Self::Pipe => format!("pipe:{name}"),
+            Self::PipeMessages => format!("pipe:{name}?mode=message"),
             Self::Tcp => "tcp:0".to_owned(),
             Self::Spawn | Self::Stdio => "fd:inherited".to_owned(),
         }
@@ -53,6 +59,19 @@ impl Transport {
     #[must_use]
     pub fn vouches(self) -> bool {
         !matches!(self, Self::Tcp | Self::Stdio)
+    }
+
+    /// Whether each side learns the other's process.
+    #[must_use]
+    pub fn tells_processes(self) -> bool {
+        // FIFOs do not tell it, named pipes do.
+        self.vouches() && (self != Self::Pipe || !self.tells_users())
+    }
+
+    /// Whether each side learns the other's user as a number.
+    #[must_use]
+    pub fn tells_users(self) -> bool {
+        self.vouches() && ipc_rpc::Peer::own_uid().is_some()
     }
 }
 

@@ -1,9 +1,12 @@
 //! What the integration tests share: a service made to be tested, its server in a process of its own, and the measuring
 //! of what a process holds.
 
+#![recursion_limit = "512"]
+
 pub mod fixture;
 pub mod meter;
 pub mod mode;
 pub mod process;
 pub mod subject;
+pub mod values;
 pub mod watchdog;

@@ -11,7 +11,7 @@ use crate::{Endpoint, Error, ErrorKind, Listener, Port, child, inherited, memory
 /// For `exec:` a child is started, see [`spawn`](crate::spawn); for `fd:` the socket is taken, see
 /// [`inherit`](crate::inherit).
 ///
-/// A name goes to a socket in a directory that this user or root owns, and to a server that runs as one of them;
+/// A name goes to a socket or a pipe in a directory that this user or root owns, and to a server that runs as one of them;
 /// see [`Endpoint::expect_server`].
 ///
 /// # Errors
@@ -22,6 +22,7 @@ pub fn connect(endpoint: &Endpoint, deadline: Option<Instant>) -> Result<Port, E
     match endpoint.address() {
         Address::Memory(name) => memory::connect(endpoint, name, deadline),
         Address::Tcp { host, port } => socket::connect_tcp(endpoint, host, *port, deadline),
+        Address::Pipe { .. } => socket::connect_pipe(endpoint, deadline),
         Address::Name(_) | Address::Path(_) | Address::Abstract(_) => {
             socket::connect_unix(endpoint, deadline)
         }
@@ -44,6 +45,7 @@ pub fn listen(endpoint: &Endpoint) -> Result<Box<dyn Listener>, Error> {
     match endpoint.address() {
         Address::Memory(name) => memory::listen(endpoint, name),
         Address::Tcp { host, port } => socket::listen_tcp(endpoint, host, *port),
+        Address::Pipe { .. } => socket::listen_pipe(endpoint),
         Address::Name(_) | Address::Path(_) | Address::Abstract(_) => socket::listen_unix(endpoint),
         Address::Descriptor(_) | Address::Inherited | Address::Stdio => inherited::listen(endpoint),
         Address::Exec(_) => {

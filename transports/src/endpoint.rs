@@ -15,6 +15,8 @@ use crate::{Error, ErrorKind, sys};
 /// | `store`, `unix:store` | a socket in the user's private runtime directory |
 /// | `unix:/run/store.sock`, `unix:./store.sock` | a socket at a path, known by its `/` |
 /// | `unix:@store` | an abstract name (Linux): no file, any user of the machine can take it |
+/// | `pipe:store` | pipes of the user's: FIFOs in the private runtime directory on Unix, a named pipe on Windows |
+/// | `pipe:store?mode=message` | the same on Windows, with a message of the pipe for each of ours that has at most 64 KiB with its header; both sides have to say so |
 /// | `tcp:7000`, `tcp:localhost:7000`, `tcp:[::1]:7000` | TCP; 127.0.0.1 without a host; port 0 is any free one |
 /// | `mem:store` | inside this process |
 /// | `exec:PROGRAM ARGUMENTS` | for clients: a child that is started for this connection, and serves it alone |
@@ -42,6 +44,8 @@ pub enum Scheme {
     Memory,
     /// `unix:`, a Unix domain socket.
     Unix,
+    /// `pipe:`, a pair of FIFOs for each connection on Unix, a named pipe on Windows.
+    Pipe,
     /// `tcp:`, by default on this machine only.
     Tcp,
     /// `exec:`, a child of the client.
@@ -56,6 +60,10 @@ pub(crate) enum Address {
     Name(Arc<str>),
     Path(Arc<Path>),
     Abstract(Arc<str>),
+    Pipe {
+        name: Arc<str>,
+        mode: PipeMode,
+    },
     Tcp {
         host: Arc<str>,
         port: u16,
@@ -65,6 +73,15 @@ pub(crate) enum Address {
     Descriptor(i32),
     Inherited,
     Stdio,
+}
+
+/// What the system carries through a pipe. It makes no difference to what arrives, but one to what others see that
+/// speak with one side of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum PipeMode {
+    Byte,
+    /// On Windows only.
+    Message,
 }
 
 impl Endpoint {
@@ -104,7 +121,7 @@ impl Endpoint {
         self.remote_allowed
     }
 
-    /// Makes a client refuse a `unix:` server that runs as another user than `uid` (or root). Without it, that user
+    /// Makes a client refuse a `unix:` or `pipe:` server that runs as another user than `uid` (or root). Without it, that user
     /// is one's own for names, plain and abstract; for a path, any user is accepted.
     #[must_use]
     pub fn expect_server(mut self, uid: u32) -> Self {
@@ -116,7 +133,9 @@ impl Endpoint {
     #[must_use]
     pub fn expected_server(&self) -> Option<u32> {
         match self.address {
-            Address::Name(_) | Address::Abstract(_) => self.server_uid.or_else(sys::user),
+            Address::Name(_) | Address::Abstract(_) | Address::Pipe { .. } => {
+                self.server_uid.or_else(sys::user)
+            }
             Address::Path(_) => self.server_uid,
             Address::Memory(_)
             | Address::Tcp { .. }
@@ -133,6 +152,7 @@ impl Endpoint {
         match self.address {
             Address::Memory(_) => Scheme::Memory,
             Address::Name(_) | Address::Path(_) | Address::Abstract(_) => Scheme::Unix,
+            Address::Pipe { .. } => Scheme::Pipe,
             Address::Tcp { .. } => Scheme::Tcp,
             Address::Exec(_) => Scheme::Exec,
             Address::Descriptor(_) | Address::Inherited | Address::Stdio => Scheme::Inherited,
@@ -151,7 +171,7 @@ impl Endpoint {
         Self::new(Address::Stdio)
     }
 
-    /// The endpoint as the system knows it: for a name the full path of its socket, else as it is written.
+    /// The endpoint as the system knows it: for a name the full path of its socket or pipe, else as it is written.
     pub fn detail(&self) -> impl fmt::Display {
         Detail(self.address.clone())
     }
@@ -164,6 +184,7 @@ impl Endpoint {
     pub(crate) fn described(&self) -> String {
         match &self.address {
             Address::Name(name) => format!("\"{name}\" ({})", self.detail()),
+            Address::Pipe { .. } => format!("\"{self}\" ({})", self.detail()),
             _ => format!("\"{self}\""),
         }
     }
@@ -210,7 +231,14 @@ impl Endpoint {
 
 impl Scheme {
     /// Every scheme of this version, on this platform or another.
-    pub const ALL: [Self; 5] = [Self::Memory, Self::Unix, Self::Tcp, Self::Exec, Self::Inherited];
+    pub const ALL: [Self; 6] = [
+        Self::Memory,
+        Self::Unix,
+        Self::Pipe,
+        Self::Tcp,
+        Self::Exec,
+        Self::Inherited,
+    ];
 
     /// The word before the colon.
     #[must_use]
@@ -218,6 +246,7 @@ impl Scheme {
         match self {
             Self::Memory => "mem",
             Self::Unix => "unix",
+            Self::Pipe => "pipe",
             Self::Tcp => "tcp",
             Self::Exec => "exec",
             Self::Inherited => "fd",
@@ -231,6 +260,7 @@ impl Scheme {
             Self::Memory | Self::Tcp => true,
             Self::Unix => sys::HAS_UNIX_SOCKETS,
             Self::Exec | Self::Inherited => sys::HAS_CHILDREN,
+            Self::Pipe => sys::HAS_PIPES,
         }
     }
 
@@ -239,7 +269,7 @@ impl Scheme {
     #[must_use]
     pub fn vouches_for_peer(self) -> bool {
         match self {
-            Self::Memory | Self::Unix | Self::Exec | Self::Inherited => true,
+            Self::Memory | Self::Unix | Self::Pipe | Self::Exec | Self::Inherited => true,
             Self::Tcp => false,
         }
     }
@@ -287,6 +317,7 @@ impl FromStr for Endpoint {
                 Some(rest) => name(rest).map(|name| Address::Abstract(name.into())),
                 None => name(rest).map(|name| Address::Name(name.into())),
             },
+            "pipe" => pipe(rest),
             "tcp" => tcp(rest),
             "exec" => exec(rest),
             "fd" => descriptor(rest),
@@ -390,6 +421,10 @@ impl fmt::Display for Address {
             Self::Memory(name) => write!(formatter, "mem:{name}"),
             Self::Name(name) => write!(formatter, "unix:{name}"),
             Self::Abstract(name) => write!(formatter, "unix:@{name}"),
+            Self::Pipe { name, mode } => match mode {
+                PipeMode::Byte => write!(formatter, "pipe:{name}"),
+                PipeMode::Message => write!(formatter, "pipe:{name}?mode=message"),
+            },
             Self::Path(path) if path.components().count() == 1 && path.is_relative() => {
                 write!(formatter, "unix:./{}", path.display())
             }
@@ -408,12 +443,14 @@ struct Detail(Address);
 
 impl fmt::Display for Detail {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.0 {
-            Address::Name(name) => match sys::socket_path(name) {
-                Some(path) => write!(formatter, "unix:{}", path.display()),
-                None => write!(formatter, "{}", self.0),
-            },
-            address => write!(formatter, "{address}"),
+        let (scheme, path) = match &self.0 {
+            Address::Name(name) => (Scheme::Unix, sys::socket_path(name)),
+            Address::Pipe { name, .. } => (Scheme::Pipe, sys::pipe_path(name)),
+            address => return write!(formatter, "{address}"),
+        };
+        match path {
+            Some(path) => write!(formatter, "{scheme}:{}", path.display()),
+            None => write!(formatter, "{}", self.0),
         }
     }
 }
@@ -473,6 +510,22 @@ fn name(text: &str) -> Result<&str, String> {
         return Err(format!("a name does not start with {first:?}"));
     }
     Ok(text)
+}
+
+fn pipe(text: &str) -> Result<Address, String> {
+    let (text, mode) = match text.split_once('?') {
+        None => (text, PipeMode::Byte),
+        Some((text, "mode=byte")) => (text, PipeMode::Byte),
+        Some((text, "mode=message")) => (text, PipeMode::Message),
+        Some((_, setting)) => {
+            return Err(format!(
+                "\"{}\" is no setting of a pipe; there are mode=byte and mode=message",
+                Shown(setting)
+            ));
+        }
+    };
+    let name = name(text)?.into();
+    Ok(Address::Pipe { name, mode })
 }
 
 fn path(path: &Path) -> Result<Address, String> {

@@ -74,6 +74,7 @@ impl Error {
             io::ErrorKind::ConnectionRefused => ErrorKind::NotConnected,
             io::ErrorKind::TimedOut => ErrorKind::Deadline,
             io::ErrorKind::Unsupported => ErrorKind::Unsupported,
+            io::ErrorKind::InvalidData => ErrorKind::Protocol,
             _ => ErrorKind::Io,
         };
         Self::new(kind, doing).with_source(source)

@@ -22,13 +22,20 @@ struct Inner {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Identity {
-    /// Another process, or this one, through the kernel: a `unix:` connection, or one to a child.
+    /// Another process, or this one, through the kernel: a `unix:` or `pipe:` connection, or one to a child.
     User {
         /// The effective user id.
         uid: u32,
         /// The effective group id.
         gid: u32,
-        /// The process id; `None` where the system cannot tell it, as across process namespaces.
+        /// The process id; `None` where the system cannot tell it, as across process namespaces and through FIFOs.
+        pid: Option<u32>,
+    },
+    /// Another process, or this one, through a named pipe of Windows, where users have no numbers.
+    Account {
+        /// Whether it runs as the same user as this process.
+        same_user: bool,
+        /// The process id, if the system tells it.
         pid: Option<u32>,
     },
     /// This very process: a `mem:` connection.
@@ -66,13 +73,13 @@ impl Peer {
         &self.0.identity
     }
 
-    /// The peer's user id; that of this process for `mem:`; `None` if nobody vouches for one.
+    /// The peer's user id; that of this process for `mem:`; `None` if nobody vouches for one, or users have no numbers.
     #[must_use]
     pub fn uid(&self) -> Option<u32> {
         match self.0.identity {
             Identity::User { uid, .. } => Some(uid),
             Identity::SameProcess => sys::user(),
-            Identity::Anonymous => None,
+            Identity::Account { .. } | Identity::Anonymous => None,
         }
     }
 
@@ -88,7 +95,7 @@ impl Peer {
         match self.0.identity {
             Identity::User { gid, .. } => Some(gid),
             Identity::SameProcess => sys::group(),
-            Identity::Anonymous => None,
+            Identity::Account { .. } | Identity::Anonymous => None,
         }
     }
 
@@ -96,7 +103,7 @@ impl Peer {
     #[must_use]
     pub fn pid(&self) -> Option<u32> {
         match self.0.identity {
-            Identity::User { pid, .. } => pid,
+            Identity::User { pid, .. } | Identity::Account { pid, .. } => pid,
             Identity::SameProcess => Some(std::process::id()),
             Identity::Anonymous => None,
         }
@@ -113,6 +120,7 @@ impl Peer {
     pub fn same_user(&self) -> bool {
         match self.0.identity {
             Identity::User { uid, .. } => sys::user() == Some(uid),
+            Identity::Account { same_user, .. } => same_user,
             Identity::SameProcess => true,
             Identity::Anonymous => false,
         }
@@ -143,6 +151,16 @@ impl fmt::Display for Peer {
                     formatter.write_str(", ")?;
                 }
                 write!(formatter, "uid {uid}")
+            }
+            Identity::Account { same_user, pid } => {
+                if let Some(pid) = pid {
+                    write!(formatter, "pid {pid}, ")?;
+                }
+                formatter.write_str(if same_user {
+                    "the same user"
+                } else {
+                    "another user"
+                })
             }
             Identity::SameProcess => formatter.write_str("this process"),
             Identity::Anonymous => formatter.write_str("a peer that nobody vouches for"),

@@ -10,6 +10,7 @@ macro_rules! everywhere {
     ($callback:ident $arguments:tt) => {
         $callback! { $arguments
             nothing_to_say
+            values_of_every_type
             bodies_of_every_size
             large_bodies
             borrowed_and_owned_bytes

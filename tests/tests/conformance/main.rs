@@ -35,7 +35,10 @@ fn run(name: &str, transport: Transport, codec: Codec, mode: Mode) {
         .find(|(known, _)| *known == name)
         .expect("the list has all cases");
     let combination = format!("{name} over {transport:?} in {codec:?}, {mode:?}");
+    let began = std::time::Instant::now();
     watchdog::guard(&combination, move || mode.run(case(fixture)));
+    // Shown with --nocapture: where the time goes.
+    println!("{:6} ms  {combination}", began.elapsed().as_millis());
 }
 
 macro_rules! test_each {
@@ -74,6 +77,9 @@ transport!(memory Memory [everywhere shared] [awaiting awaiting_shared]);
 transport!(unix_name UnixName [everywhere shared processes] [awaiting awaiting_shared]);
 transport!(unix_path UnixPath [everywhere shared processes] [awaiting awaiting_shared]);
 transport!(unix_abstract UnixAbstract [everywhere shared processes] [awaiting awaiting_shared]);
+transport!(pipe Pipe [everywhere shared processes] [awaiting awaiting_shared]);
+#[cfg(windows)]
+transport!(pipe_messages PipeMessages [everywhere shared processes] [awaiting awaiting_shared]);
 transport!(tcp Tcp [everywhere shared processes] [awaiting awaiting_shared]);
 transport!(spawn Spawn [everywhere] [awaiting]);
 transport!(stdio Stdio [everywhere] [awaiting]);

@@ -1,4 +1,4 @@
-//! `unix:` and `tcp:`, one implementation: messages framed on a byte stream.
+//! `unix:`, `tcp:` and `pipe:`, one implementation: messages framed on a byte stream.
 
 mod incoming;
 mod listener;
@@ -10,12 +10,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 pub(crate) use tcp::{connect as connect_tcp, listen as listen_tcp};
-pub(crate) use unix::{connect as connect_unix, listen as listen_unix};
+pub(crate) use unix::{connect_pipe, connect_unix, listen_pipe, listen_unix};
 
 use crate::{Child, Endpoint, Identity, Listener, Peer, Port, sys};
 
 /// Bytes that a sender queues before it refuses more, as long as anything is queued: 16 MiB.
 pub(crate) const QUEUE_LIMIT: usize = 16 << 20;
+
+/// What stands before the header of each message of a stream into which the system cannot keep third parties from
+/// writing: 16 random bytes that only the two sides know.
+pub(crate) type Tag = [u8; 16];
 
 /// What the two halves of a port share. The connection ends when both are gone, even where a child of a fork still
 /// holds the descriptor, or a reactor.

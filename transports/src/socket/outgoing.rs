@@ -5,7 +5,7 @@ use std::io::{self, IoSlice};
 use std::mem;
 use std::sync::Arc;
 
-use super::{Link, QUEUE_LIMIT};
+use super::{Link, QUEUE_LIMIT, Tag};
 use crate::{Error, ErrorKind, Flushed, Header, Sender, Sent};
 
 /// Bodies up to this many bytes are copied into the batch, longer ones are sent from where they are. The copy costs
@@ -20,6 +20,7 @@ const PIECES: usize = 16;
 
 pub(super) struct SocketSender {
     link: Arc<Link>,
+    tag: Option<Tag>,
     limit: usize,
     queue: Queue,
     /// The system took less than it was given: nothing goes before there is space.
@@ -30,6 +31,7 @@ pub(super) struct SocketSender {
 impl SocketSender {
     pub(super) fn new(link: Arc<Link>, limit: usize) -> Self {
         Self {
+            tag: link.stream.tag(),
             link,
             limit,
             queue: Queue::default(),
@@ -84,13 +86,13 @@ impl Sender for SocketSender {
             return Ok(Sent::Full);
         }
         if body.len() <= COPIED {
-            self.queue.copy(&header, body);
+            self.queue.copy(self.tag, &header, body);
             if self.queue.is_batch_full() && !self.blocked {
                 self.write()?;
             }
             return Ok(Sent::Accepted);
         }
-        self.queue.copy(&header, &[]);
+        self.queue.copy(self.tag, &header, &[]);
         self.queue.take(body);
         if !self.blocked {
             self.write()?;
@@ -142,7 +144,7 @@ impl Piece {
 }
 
 impl Queue {
-    fn copy(&mut self, header: &Header, body: &[u8]) {
+    fn copy(&mut self, tag: Option<Tag>, header: &Header, body: &[u8]) {
         let batch = match self.pieces.back_mut() {
             Some(Piece::Batch(batch)) if batch.len() < BATCH => batch,
             _ => {
@@ -153,9 +155,13 @@ impl Queue {
                 batch
             }
         };
+        let before = batch.len();
+        if let Some(tag) = tag {
+            batch.extend_from_slice(&tag);
+        }
         batch.extend_from_slice(&header.to_bytes());
         batch.extend_from_slice(body);
-        self.bytes += Header::SIZE + body.len();
+        self.bytes += batch.len() - before;
     }
 
     fn take(&mut self, body: &mut Vec<u8>) {

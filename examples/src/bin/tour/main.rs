@@ -32,11 +32,13 @@ const USAGE: &str = "usage: tour [--pattern TEXT] [FILES OR DIRECTORIES]";
 type Failure = Box<dyn std::error::Error>;
 
 /// The rows of the table: a transport is one line here. `{run}` keeps tours apart that happen at once.
-const TRANSPORTS: [&str; 3] = [
+const TRANSPORTS: [&str; 4] = [
     // Within this process, and still through the codec.
     "mem:tour-{run}",
     // A socket in the user's private directory.
     "unix:tour-{run}",
+    // FIFOs in the same directory.
+    "pipe:tour-{run}",
     // The loopback interface, at any free port.
     "tcp:0",
 ];

@@ -1,4 +1,4 @@
-//! Who owns a name: a lock beside each socket.
+//! Who owns a name: a lock beside each socket, and beside each FIFO, of which all of this holds as well.
 //!
 //! The holder of the lock, and nobody else, makes, replaces and removes the socket. The lock is a file that ends
 //! with its process, so that a name is free the moment its server dies, and taken as long as it lives. It also says
@@ -37,7 +37,7 @@ impl Claim {
     pub(super) fn take(endpoint: &Endpoint) -> Result<Self, Error> {
         let socket = socket_of(endpoint)?;
         match endpoint.address() {
-            Address::Name(_) => directory::make_private(endpoint)?,
+            Address::Name(_) | Address::Pipe { .. } => directory::make_private(endpoint)?,
             _ => directory::check_parent(endpoint, &socket)?,
         }
         let lock = lock_beside(endpoint, &socket);
@@ -73,9 +73,13 @@ impl Claim {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
             Err(error) => return Err(Error::system(format!("cannot serve {server}"), error)),
         };
-        if !there.file_type().is_socket() {
+        let (wanted, is_wanted) = match endpoint.address() {
+            Address::Pipe { .. } => ("pipe", there.file_type().is_fifo()),
+            _ => ("socket", there.file_type().is_socket()),
+        };
+        if !is_wanted {
             let message = format!(
-                "cannot serve {server}: {path} is {}, not a socket, and is left alone. Remove it, or use another name",
+                "cannot serve {server}: {path} is {}, not a {wanted}, and is left alone. Remove it, or use another name",
                 kind_of(&there)
             );
             return Err(Error::new(ErrorKind::InvalidEndpoint, message));
@@ -88,14 +92,14 @@ impl Claim {
                 let removed = std::fs::remove_file(&self.socket);
                 return removed.map_err(|error| {
                     Error::system(
-                        format!("cannot serve {server}: cannot remove the stale socket {path}"),
+                        format!("cannot serve {server}: cannot remove the stale {wanted} {path}"),
                         error,
                     )
                 });
             }
             Err(error) => {
                 let message =
-                    format!("cannot serve {server}: cannot tell whether the socket {path} is in use");
+                    format!("cannot serve {server}: cannot tell whether the {wanted} {path} is in use");
                 return Err(Error::system(message, error));
             }
         }
@@ -185,6 +189,8 @@ pub(super) fn dead_owner(endpoint: &Endpoint) -> Option<u32> {
 fn lock_beside(endpoint: &Endpoint, socket: &Path) -> PathBuf {
     match endpoint.address() {
         Address::Name(_) => socket.with_extension("lock"),
+        // No socket's name ends like this.
+        Address::Pipe { .. } => socket.with_extension("fifo-lock"),
         _ => {
             let mut path = socket.as_os_str().to_owned();
             path.push(".lock");

@@ -91,7 +91,7 @@ mod platform {
 
     impl Stream {
         /// Who connected, or listens; asked once when the connection is made.
-        pub(crate) fn identity(&self) -> io::Result<Identity> {
+        pub(in crate::sys::unix) fn socket_identity(&self) -> io::Result<Identity> {
             // rustix would give the process id as a non-zero number, but for a peer in a foreign process namespace it is 0.
             let mut credentials = libc::ucred {
                 pid: 0,
@@ -151,7 +151,7 @@ mod platform {
                 return Err(error);
             }
             // Over TCP there is no process to know.
-            let Ok(Identity::User { pid: Some(pid), .. }) = stream.identity() else {
+            let Ok(Identity::User { pid: Some(pid), .. }) = stream.socket_identity() else {
                 return Ok(Self::Untold);
             };
             match error.raw_os_error() {
@@ -188,7 +188,7 @@ mod platform {
 
     impl Stream {
         /// Who connected, or listens; asked once when the connection is made.
-        pub(crate) fn identity(&self) -> io::Result<Identity> {
+        pub(in crate::sys::unix) fn socket_identity(&self) -> io::Result<Identity> {
             let (mut uid, mut gid) = (0, 0);
             // SAFETY: the socket is open, and the call writes the two integers.
             let result = unsafe { libc::getpeereid(self.as_raw_fd(), &mut uid, &mut gid) };

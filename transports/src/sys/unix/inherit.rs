@@ -94,7 +94,7 @@ pub(crate) fn adopt_stdio(expected: Option<[u64; 2]>) -> io::Result<Stream> {
     for end in [&input, &output] {
         rustix::io::ioctl_fionbio(end, true)?;
     }
-    Ok(Stream::pair(input, output, Witness::Nobody))
+    Ok(Stream::pipes(input, output, Witness::Nobody))
 }
 
 fn bound(socket: &OwnedFd) -> io::Result<Bound> {

@@ -2,10 +2,10 @@
 
 mod claim;
 mod directory;
+mod fifo;
 mod identity;
 mod inherit;
 mod names;
-mod quiet;
 #[cfg(feature = "tokio")]
 mod reactor;
 mod sockets;
@@ -18,9 +18,10 @@ mod wait;
 use std::io;
 
 pub(crate) use claim::Claim;
+pub(crate) use fifo::{connect_pipe, listen_pipe};
 pub(crate) use identity::{executable, group, user};
 pub(crate) use inherit::{Adopted, Bound, adopt, adopt_stdio};
-pub(crate) use names::socket_path;
+pub(crate) use names::{pipe_path, socket_path};
 #[cfg(feature = "tokio")]
 pub(crate) use reactor::{ChildNews, Registration, WatchedPeer};
 pub(crate) use sockets::{connect_unix, listen_unix};
@@ -37,6 +38,9 @@ pub(crate) const HAS_UNIX_SOCKETS: bool = true;
 
 /// Whether a child can be started with a connection, here.
 pub(crate) const HAS_CHILDREN: bool = true;
+
+/// Whether `pipe:` works here.
+pub(crate) const HAS_PIPES: bool = true;
 
 /// Whether something of this process or machine is used up: descriptors, memory, disk space.
 pub(crate) fn is_exhaustion(error: &io::Error) -> bool {

@@ -1,19 +1,33 @@
 //! Descriptors in Tokio's reactor.
 
 use std::io;
+use std::os::fd::OwnedFd;
 use std::os::fd::{AsRawFd, RawFd};
-use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, ready};
 
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use super::fifo::has_no_reader;
 use super::identity::{Death, PeerProcess};
 use super::{Acceptor, Stream, Watch};
 
-/// What Tokio's reactor watches, edge-triggered: a descriptor, and another one if that is where room to write shows.
-pub(crate) struct Registration(AsyncFd<Watched>, Option<AsyncFd<Watched>>);
+/// A stream, an acceptor or a death that Tokio's reactor watches, edge-triggered.
+pub(crate) struct Registration {
+    /// What news come from, and news of room as well if nothing else is there for them.
+    main: AsyncFd<Watched>,
+    fifos: Option<Box<Fifos>>,
+}
+
+/// What a stream of two FIFOs has beside the one that is read.
+struct Fifos {
+    /// What news of room come from.
+    writing: AsyncFd<Watched>,
+    /// What loses its last reader if the server ends before it accepts us. Given up once that is settled.
+    rendezvous: Mutex<Option<AsyncFd<Watched>>>,
+}
 
 /// What the system tells of the peer's process.
 pub(crate) enum WatchedPeer {
@@ -25,7 +39,12 @@ pub(crate) enum WatchedPeer {
 /// Owns what it watches, so that the descriptor stays open and the same for as long as it is registered.
 pub(crate) enum Watched {
     Stream(Arc<Stream>),
-    Output(Arc<Stream>),
+    /// The writing end of a stream that has one of its own.
+    Writing(Arc<Stream>),
+    Rendezvous {
+        fifo: Arc<OwnedFd>,
+        stream: Arc<Stream>,
+    },
     Acceptor(Arc<Acceptor>),
     Death(Death),
 }
@@ -34,9 +53,10 @@ impl AsRawFd for Watched {
     fn as_raw_fd(&self) -> RawFd {
         match self {
             Self::Stream(stream) => stream.as_raw_fd(),
-            Self::Output(stream) => stream
-                .output()
-                .map_or(stream.as_raw_fd(), |output| output.as_raw_fd()),
+            Self::Writing(stream) => stream
+                .writing()
+                .map_or_else(|| stream.as_raw_fd(), AsRawFd::as_raw_fd),
+            Self::Rendezvous { fifo, .. } => fifo.as_raw_fd(),
             Self::Acceptor(acceptor) => acceptor.as_raw_fd(),
             Self::Death(death) => death.as_raw_fd(),
         }
@@ -45,13 +65,24 @@ impl AsRawFd for Watched {
 
 impl Registration {
     pub(crate) fn stream(stream: &Arc<Stream>) -> io::Result<Self> {
-        let watched = Watched::Stream(Arc::clone(stream));
-        if stream.output().is_none() {
-            return Self::new(watched, Interest::READABLE | Interest::WRITABLE);
+        if stream.writing().is_none() {
+            let both = Interest::READABLE | Interest::WRITABLE;
+            return Self::new(Watched::Stream(Arc::clone(stream)), both);
         }
-        let mut both = Self::new(watched, Interest::READABLE)?;
-        both.1 = Some(register(Watched::Output(Arc::clone(stream)), Interest::WRITABLE)?);
-        Ok(both)
+        let main = watch(Watched::Stream(Arc::clone(stream)), Interest::READABLE)?;
+        let writing = watch(Watched::Writing(Arc::clone(stream)), Interest::WRITABLE)?;
+        let rendezvous = stream.rendezvous().map(|fifo| {
+            let stream = Arc::clone(stream);
+            watch(Watched::Rendezvous { fifo, stream }, Interest::WRITABLE)
+        });
+        let fifos = Fifos {
+            writing,
+            rendezvous: Mutex::new(rendezvous.transpose()?),
+        };
+        Ok(Self {
+            main,
+            fifos: Some(Box::new(fifos)),
+        })
     }
 
     pub(crate) fn acceptor(acceptor: &Arc<Acceptor>) -> io::Result<Self> {
@@ -76,11 +107,19 @@ impl Registration {
         look: &mut dyn FnMut() -> bool,
     ) -> Poll<io::Result<()>> {
         // The guard clears only the readiness that it was made for: an event during the look stays.
-        self.0.poll_read_ready(cx).map_ok(|mut guard| {
+        let looked = self.main.poll_read_ready(cx).map_ok(|mut guard| {
             if look() {
                 guard.clear_ready()
             }
-        })
+        });
+        match &self.fifos {
+            Some(fifos) if looked.is_pending() => {
+                ready!(fifos.poll_rendezvous(cx))?;
+                look();
+                Poll::Ready(Ok(()))
+            }
+            _ => looked,
+        }
     }
 
     /// Looks if the descriptor may be writable. `look` returns whether it is not, any more.
@@ -89,8 +128,8 @@ impl Registration {
         cx: &mut Context<'_>,
         look: &mut dyn FnMut() -> bool,
     ) -> Poll<io::Result<()>> {
-        let output = self.1.as_ref().unwrap_or(&self.0);
-        output.poll_write_ready(cx).map_ok(|mut guard| {
+        let watched = self.fifos.as_ref().map_or(&self.main, |fifos| &fifos.writing);
+        watched.poll_write_ready(cx).map_ok(|mut guard| {
             if look() {
                 guard.clear_ready()
             }
@@ -98,7 +137,10 @@ impl Registration {
     }
 
     fn new(watched: Watched, interest: Interest) -> io::Result<Self> {
-        Ok(Self(register(watched, interest)?, None))
+        Ok(Self {
+            main: watch(watched, interest)?,
+            fifos: None,
+        })
     }
 }
 
@@ -110,9 +152,9 @@ pub(crate) enum ChildNews {
 }
 
 impl ChildNews {
-    pub(crate) fn of(watch: &Watch) -> io::Result<Self> {
-        Ok(match watch.try_clone()? {
-            Some(pidfd) => Self::Pidfd(register(Watched::Death(pidfd.into()), Interest::READABLE)?),
+    pub(crate) fn of(child: &Watch) -> io::Result<Self> {
+        Ok(match child.try_clone()? {
+            Some(pidfd) => Self::Pidfd(watch(Watched::Death(pidfd.into()), Interest::READABLE)?),
             None => Self::Signal(signal(SignalKind::child())?),
         })
     }
@@ -126,7 +168,32 @@ impl ChildNews {
     }
 }
 
-fn register(watched: Watched, interest: Interest) -> io::Result<AsyncFd<Watched>> {
+impl Fifos {
+    /// Ready once the server has ended without accepting us.
+    fn poll_rendezvous(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut slot = self.rendezvous.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(watched) = &*slot else {
+            return Poll::Pending;
+        };
+        let Watched::Rendezvous { fifo, stream } = watched.get_ref() else {
+            return Poll::Pending;
+        };
+        if stream.rendezvous().is_none() {
+            *slot = None;
+            return Poll::Pending;
+        }
+        loop {
+            let mut guard = ready!(watched.poll_write_ready(cx))?;
+            if has_no_reader(fifo) {
+                return Poll::Ready(Ok(()));
+            }
+            // It has room, which is no news.
+            guard.clear_ready();
+        }
+    }
+}
+
+fn watch(watched: Watched, interest: Interest) -> io::Result<AsyncFd<Watched>> {
     // SAFETY: `Watched` holds the owner of its descriptor, immutably, until it is dropped with the `AsyncFd`: until
     // then it is open, and `as_raw_fd` returns the same.
     let registered = unsafe { AsyncFd::register_with_interest(watched, interest) };

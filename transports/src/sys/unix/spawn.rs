@@ -82,7 +82,7 @@ pub(crate) fn spawn_on_stdio(
     let witness = Witness::Child(watch.try_clone().unwrap_or(None));
     Ok(Spawned {
         identity: identity(process.id()),
-        stream: Stream::pair(our_input, our_output, witness),
+        stream: Stream::pipes(our_input, our_output, witness),
         process,
         watch,
     })

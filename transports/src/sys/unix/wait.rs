@@ -59,17 +59,22 @@ impl Waiter {
             Some(PeerProcess::Watched(death)) => Some(death),
             Some(PeerProcess::Untold) | None => None,
         };
-        let output = stream.output().filter(|_| space);
-        let flags = match (space, output) {
+        let flags = match (space, stream.writing()) {
             (true, None) => PollFlags::IN | PollFlags::OUT,
             _ => PollFlags::IN,
         };
-        let news = PollFd::new(stream, flags);
+        // An end that is not waited for is left out: it may be in a state that would end each wait at once.
+        let writing = stream.writing().filter(|_| space);
+        let rendezvous = stream.rendezvous();
+        let news = || PollFd::new(stream, flags);
         // The peer first, where its answer is found; what is absent is the stream once more.
         let mut fds = [
-            death.map_or_else(|| news.clone(), |death| PollFd::new(death, PollFlags::IN)),
-            news.clone(),
-            output.map_or(news, |output| PollFd::from_borrowed_fd(output, PollFlags::OUT)),
+            death.map_or_else(news, |death| PollFd::new(death, PollFlags::IN)),
+            news(),
+            writing.map_or_else(news, |writing| PollFd::new(writing, PollFlags::OUT)),
+            rendezvous
+                .as_deref()
+                .map_or_else(news, |it| PollFd::new(it, PollFlags::empty())),
         ];
         self.bell.wait_with(&mut fds, deadline)?;
         Ok(death.is_some() && !fds[0].revents().is_empty())
@@ -81,6 +86,9 @@ impl Waiter {
         acceptor: &Acceptor,
         deadline: Option<Instant>,
     ) -> io::Result<()> {
+        if acceptor.has_more() {
+            return Ok(());
+        }
         self.bell
             .wait_with(&mut [PollFd::new(acceptor, PollFlags::IN)], deadline)
     }
@@ -126,8 +134,8 @@ impl Bell {
                 tv_nsec: left.subsec_nanos().into(),
             }
         });
-        // The peer's process, one or two descriptors of a stream, and the wire.
-        let mut all: [PollFd<'_>; 4] =
+        // The peer's process, one or two descriptors of a stream, a rendezvous, and the wire.
+        let mut all: [PollFd<'_>; 5] =
             std::array::from_fn(|_| PollFd::from_borrowed_fd(wire.end(), PollFlags::IN));
         let count = fds.len();
         all[..count].clone_from_slice(fds);

@@ -1,5 +1,6 @@
-//! Windows: `mem:` and `tcp:`.
+//! Windows: `mem:`, `tcp:` and `pipe:`.
 
+mod pipe;
 #[cfg(feature = "tokio")]
 mod reactor;
 mod stream;
@@ -14,6 +15,7 @@ use std::time::Instant;
 use windows_sys::Win32::Foundation::{ERROR_NOT_ENOUGH_MEMORY, ERROR_TOO_MANY_OPEN_FILES};
 use windows_sys::Win32::Networking::WinSock as winsock;
 
+pub(crate) use pipe::{connect_pipe, listen_pipe};
 #[cfg(feature = "tokio")]
 pub(crate) use reactor::{Registration, WatchedPeer};
 pub(crate) use stream::{Acceptor, SpareDescriptor, Stream};
@@ -127,6 +129,14 @@ pub(crate) fn fate(status: std::process::ExitStatus) -> String {
     }
 }
 
+/// Whether `pipe:` works here.
+pub(crate) const HAS_PIPES: bool = true;
+
+/// Where a pipe is, in the system's own namespace.
+pub(crate) fn pipe_path(name: &str) -> Option<PathBuf> {
+    Some(pipe::path_of(name).into())
+}
+
 /// The socket of a name: there are none.
 pub(crate) fn socket_path(_name: &str) -> Option<PathBuf> {
     None
@@ -176,7 +186,9 @@ pub(crate) fn accept_failure(error: &io::Error) -> AcceptFailure {
 }
 
 fn unsupported(endpoint: &Endpoint) -> Error {
-    let message =
-        format!("cannot use \"{endpoint}\": unix: is not supported on Windows yet; use tcp: or mem:");
+    let message = format!(
+        "cannot use \"{endpoint}\": {}: is not supported on Windows yet; use tcp: or mem:",
+        endpoint.scheme()
+    );
     Error::new(ErrorKind::Unsupported, message)
 }
