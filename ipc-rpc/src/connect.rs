@@ -12,16 +12,19 @@ use std::task;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use transports::{Channel, Endpoint, Port};
+use transports::{Appearance, Channel, Endpoint, Port};
 
 use crate::blocking::{self, Look};
 use crate::connection::{CONNECTING_HANDSHAKE, ClosedBy, Config, Role, State};
 use crate::link::{Link, Out};
 use crate::{Client, Codec, Error, ErrorKind, Limits, Outcome, Scheme, ServiceClient, child};
 
-/// The first pause between two attempts of [`Connect::retry`]; it doubles up to [`LAST_PAUSE`].
+/// The first pause between two attempts of [`Connect::retry`] where the system does not tell that a server has appeared;
+/// it doubles up to [`LAST_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_millis(1);
 const LAST_PAUSE: Duration = Duration::from_millis(50);
+/// The pause where the system tells, in case that it failed to: the file system may be another machine's.
+const WATCHED_PAUSE: Duration = Duration::from_secs(1);
 
 /// A connection to a server in the making. End it with `.await` (in a Tokio runtime) or [`Connect::wait`].
 ///
@@ -45,6 +48,7 @@ struct Plan {
     greeting: Vec<u8>,
     timeout: Duration,
     retry: Duration,
+    keepalive: Option<Duration>,
     limits: Limits,
     /// How a child is connected, if that was said.
     channel: Option<Channel>,
@@ -94,6 +98,7 @@ impl<C: ServiceClient> Connect<C> {
             greeting: Vec::new(),
             timeout: CONNECTING_HANDSHAKE,
             retry: Duration::ZERO,
+            keepalive: None,
             limits: Limits::default(),
             channel: None,
             grace: child::GRACE,
@@ -109,6 +114,9 @@ impl<C: ServiceClient> Connect<C> {
 
     /// Goes on trying for this long while nobody listens: for a server that is still starting. Not at all by default.
     /// A child is started once: its program is there or not.
+    ///
+    /// For a name or a path on Linux, the directory is watched, and the next attempt is made when the server appears;
+    /// elsewhere, attempts are made 1 to 50 ms apart.
     pub fn retry(self, retry: Duration) -> Self {
         self.with(|plan| plan.retry = retry)
     }
@@ -116,6 +124,17 @@ impl<C: ServiceClient> Connect<C> {
     /// How long one attempt may take, the handshake included. 5 s by default.
     pub fn timeout(self, timeout: Duration) -> Self {
         self.with(|plan| plan.timeout = timeout)
+    }
+
+    /// Notices when the server has stopped answering: when it is stopped, or hangs. Without it a server is noticed
+    /// when its process ends, and a call that has no deadline waits for one that hangs.
+    ///
+    /// A server that is silent is asked for a sign of life; if none comes within `interval` (4 ms at least), the
+    /// connection ends, and its calls with `PeerDied`. A handler that computes without awaiting keeps its
+    /// connection's task from answering: `interval` should be longer than that, or the method `#[rpc(blocking)]`. A
+    /// client that blocks with `.wait()` asks only while it waits; one that awaits asks also while it is idle.
+    pub fn keepalive(self, interval: Duration) -> Self {
+        self.with(|plan| plan.keepalive = Some(interval))
     }
 
     /// The codec to ask for; by default the one that the service names. A server that lacks it refuses.
@@ -175,7 +194,11 @@ impl<C: ServiceClient> Connect<C> {
         let link = loop {
             match plan.link() {
                 Ok(link) => break link,
-                Err(error) => std::thread::sleep(attempts.pause_after(error)?),
+                Err(error) => match attempts.next_after(error, &plan)? {
+                    Next::AtOnce => {}
+                    Next::After(pause) => std::thread::sleep(pause),
+                    Next::News { appearance, until } => appearance.wait(until)?,
+                },
             }
         };
         let opened = blocking::block_until(&link, |out, waker| match opened(&link, out, waker) {
@@ -225,7 +248,15 @@ impl Plan {
             self = plan;
             match link {
                 Ok(link) => break link,
-                Err(error) => tokio::time::sleep(attempts.pause_after(error)?).await,
+                Err(error) => match attempts.next_after(error, &self)? {
+                    Next::AtOnce => {}
+                    Next::After(pause) => tokio::time::sleep(pause).await,
+                    Next::News { appearance, until } => {
+                        // Without news it looks again, too.
+                        let news = tokio::time::timeout_at(until.into(), appearance.changed()).await;
+                        news.unwrap_or(Ok(()))?;
+                    }
+                },
             }
         };
         // Until the client exists, nobody else would close the connection if this future is dropped.
@@ -247,6 +278,14 @@ impl Plan {
 }
 
 impl Plan {
+    /// Watches the place where the server is to appear, if the system can.
+    fn appearance(&self) -> Option<Appearance> {
+        match &self.target {
+            Target::Endpoint(Ok(endpoint)) => Appearance::watch(endpoint),
+            _ => None,
+        }
+    }
+
     /// One attempt: a connection over the planned port, with its handshake still ahead.
     fn link(&mut self) -> Result<Arc<Link>, Error> {
         let started = Instant::now();
@@ -260,6 +299,7 @@ impl Plan {
             limits: self.limits.core(port.endpoint.message_limit()),
             services: Arc::new([]),
             handshake_timeout: self.timeout.saturating_sub(started.elapsed()),
+            keepalive: self.keepalive,
         };
         Link::new(port, config, self.limits.clone(), self.grace)
     }
@@ -313,6 +353,26 @@ impl Plan {
 struct Attempts {
     give_up: Option<Instant>,
     pause: Duration,
+    appearance: Watching,
+}
+
+/// Whether the place is watched in which the server is to appear.
+enum Watching {
+    NotYet,
+    /// From before the last attempt on.
+    Since(Appearance),
+    CannotBe,
+}
+
+/// What to do before the next attempt.
+enum Next {
+    AtOnce,
+    After(Duration),
+    /// Wait for news, but not for longer.
+    News {
+        appearance: Appearance,
+        until: Instant,
+    },
 }
 
 impl Attempts {
@@ -320,20 +380,47 @@ impl Attempts {
         Self {
             give_up: Instant::now().checked_add(retry),
             pause: FIRST_PAUSE,
+            appearance: Watching::NotYet,
         }
     }
 
-    /// How long to wait before the next attempt, or the error if there should be none.
-    fn pause_after(&mut self, error: Error) -> Result<Duration, Error> {
-        let pause = self.pause;
-        let in_time = self
+    /// What to do after an attempt has failed: the error, if there should be no other.
+    fn next_after(&mut self, error: Error, plan: &Plan) -> Result<Next, Error> {
+        let now = Instant::now();
+        let left = self
             .give_up
-            .is_none_or(|give_up| Instant::now() + pause <= give_up);
-        if error.kind() != ErrorKind::NotConnected || !in_time {
+            .map_or(Duration::MAX, |give_up| give_up.saturating_duration_since(now));
+        if error.kind() != ErrorKind::NotConnected || left.is_zero() {
             return Err(error);
         }
+        match std::mem::replace(&mut self.appearance, Watching::NotYet) {
+            Watching::Since(appearance) => Ok(Next::News {
+                appearance,
+                until: now + WATCHED_PAUSE.min(left),
+            }),
+            // A server that came between the attempt and the watching is found by the next attempt. Each one has a new
+            // watch: the directory may be there by now.
+            Watching::NotYet => match plan.appearance() {
+                Some(appearance) => {
+                    self.appearance = Watching::Since(appearance);
+                    Ok(Next::AtOnce)
+                }
+                None => {
+                    self.appearance = Watching::CannotBe;
+                    Ok(Next::After(self.next_pause(left)))
+                }
+            },
+            Watching::CannotBe => {
+                self.appearance = Watching::CannotBe;
+                Ok(Next::After(self.next_pause(left)))
+            }
+        }
+    }
+
+    fn next_pause(&mut self, left: Duration) -> Duration {
+        let pause = self.pause;
         self.pause = (pause * 2).min(LAST_PAUSE);
-        Ok(pause)
+        pause.min(left)
     }
 }
 

@@ -75,6 +75,7 @@ impl Hub {
             limits: self.gate.limits.core(port.endpoint.message_limit()),
             services: self.catalogue.offered(),
             handshake_timeout: self.gate.limits.handshake,
+            keepalive: self.gate.keepalive,
         };
         // It fails only for services that no handshake can tell of, which `listen` has refused.
         let Ok(link) = Link::new(port, config, self.gate.limits.clone(), Duration::ZERO) else {

@@ -128,6 +128,7 @@ impl Server {
                 on_connect: None,
                 limits: Limits::default(),
                 drain: connection::DRAIN,
+                keepalive: None,
             },
             until_signal: false,
             handle: ServerHandle {
@@ -155,6 +156,18 @@ impl Server {
     /// Decides who may connect, from what the system says of the peer, before a byte of it is read. By default only the
     /// server's own user may, where the transport can tell; `tcp:` cannot, so an `allow` is refused there when the
     /// server runs.
+    ///
+    /// ```no_run
+    /// # use ipc_rpc::{Endpoint, Peer, Server};
+    /// # fn plan() -> Result<(), ipc_rpc::Error> {
+    /// Server::bind("store").allow(Peer::same_user); // what is done anyway
+    ///
+    /// // Others come in only where the socket is open to them, which that of a name never is.
+    /// let endpoint: Endpoint = "unix:/run/store.sock".parse()?;
+    /// Server::bind(endpoint.allow_other_users()).allow(|peer| peer.is_user(1000) || peer.in_group(27));
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn allow(mut self, allow: impl Fn(&Peer) -> bool + Send + Sync + 'static) -> Self {
         self.gate.allow = Some(Box::new(allow));
         self
@@ -191,6 +204,18 @@ impl Server {
     /// How long calls in progress may take to finish once the server shuts down. 10 s by default.
     pub fn drain(mut self, drain: Duration) -> Self {
         self.gate.drain = drain;
+        self
+    }
+
+    /// Ends the connection of a client that has stopped answering while it waits for a reply: one that is stopped, or
+    /// hangs. Without it such a client is noticed when its process ends.
+    ///
+    /// A client that is silent while one of its calls is in progress is asked for a sign of life, and its connection ends
+    /// if none comes within `interval` (4 ms at least): its handlers are dropped, as if it had died. A client with no
+    /// call in progress is never asked: one that blocks with `.wait()` reads nothing in between, and owes nothing.
+    /// An async client answers from its runtime, so `interval` should be longer than anything that blocks that one.
+    pub fn keepalive(mut self, interval: Duration) -> Self {
+        self.gate.keepalive = Some(interval);
         self
     }
 

@@ -33,6 +33,7 @@ pub struct Endpoint {
     address: Address,
     message_limit: u32,
     remote_allowed: bool,
+    other_users_allowed: bool,
     server_uid: Option<u32>,
 }
 
@@ -119,6 +120,23 @@ impl Endpoint {
     #[must_use]
     pub fn is_remote_allowed(&self) -> bool {
         self.remote_allowed
+    }
+
+    /// Lets processes of other users reach a server at a `unix:` path: its socket gets mode 0666 instead of 0600. The
+    /// path's directory has to let them through, too. Whom the server then lets in is for its `Server::allow` to say;
+    /// without one, it still refuses all but its own user. It means nothing to a client.
+    ///
+    /// A name cannot be opened like this, since its directory is private: listening at one fails with `InvalidEndpoint`.
+    #[must_use]
+    pub fn allow_other_users(mut self) -> Self {
+        self.other_users_allowed = true;
+        self
+    }
+
+    /// Whether [`Endpoint::allow_other_users`] was said.
+    #[must_use]
+    pub fn are_other_users_allowed(&self) -> bool {
+        self.other_users_allowed
     }
 
     /// Makes a client refuse a `unix:` or `pipe:` server that runs as another user than `uid` (or root). Without it, that user
@@ -223,6 +241,7 @@ impl Endpoint {
             address,
             message_limit: 0,
             remote_allowed: false,
+            other_users_allowed: false,
             server_uid: None,
         };
         unset.max_message(Self::DEFAULT_MESSAGE_LIMIT)
@@ -403,6 +422,7 @@ impl fmt::Debug for Endpoint {
             address,
             message_limit,
             remote_allowed,
+            other_users_allowed,
             server_uid,
         } = self;
         formatter
@@ -410,6 +430,7 @@ impl fmt::Debug for Endpoint {
             .field("address", &format_args!("{address}"))
             .field("max_message", message_limit)
             .field("allow_remote", remote_allowed)
+            .field("allow_other_users", other_users_allowed)
             .field("expect_server", server_uid)
             .finish()
     }

@@ -27,6 +27,8 @@ pub enum ErrorKind {
     Resource,
     /// It took longer than allowed.
     Deadline,
+    /// The connection belongs to the process of which this one is a fork.
+    Forked,
     /// Any other failure of the system.
     Io,
 }

@@ -24,6 +24,8 @@
 //! # Ok::<(), transports::Error>(())
 //! ```
 
+mod appearance;
+mod birthplace;
 mod child;
 mod connecting;
 mod endpoint;
@@ -36,9 +38,12 @@ mod peer;
 mod port;
 #[cfg(feature = "tokio")]
 pub mod reactor;
+mod servers;
 mod socket;
 mod sys;
 
+pub use appearance::Appearance;
+pub use birthplace::Birthplace;
 pub use child::{Channel, Child, exec_command, spawn};
 pub use connecting::{connect, listen};
 pub use endpoint::{Endpoint, Scheme};
@@ -48,3 +53,4 @@ pub use interrupt::Interrupt;
 pub use message::{Header, Message};
 pub use peer::{Identity, Peer};
 pub use port::{Accepted, Flushed, Listener, Port, Received, Receiver, Sender, Sent};
+pub use servers::{ServerEntry, servers};

@@ -99,6 +99,31 @@ impl Peer {
         }
     }
 
+    /// Whether the peer is known to run as the user with this id.
+    #[must_use]
+    pub fn is_user(&self, uid: u32) -> bool {
+        self.uid() == Some(uid)
+    }
+
+    /// Whether the peer is known to be in the group with this id: as its effective group or, where the system tells
+    /// (Linux), as one of the others that it had when it connected. The others are known for as long as the connection
+    /// lasts. It is a system call; meant for `Server::allow`.
+    #[must_use]
+    pub fn in_group(&self, gid: u32) -> bool {
+        if self.gid() == Some(gid) {
+            return true;
+        }
+        match self.0.identity {
+            Identity::User { .. } => self
+                .0
+                .stream
+                .upgrade()
+                .is_some_and(|stream| sys::peer_groups(&stream).contains(&gid)),
+            Identity::SameProcess => sys::own_groups().contains(&gid),
+            Identity::Account { .. } | Identity::Anonymous => false,
+        }
+    }
+
     /// The peer's process id. The process may be gone and the number in use again: decide nothing by it.
     #[must_use]
     pub fn pid(&self) -> Option<u32> {

@@ -246,7 +246,7 @@ fn poll_doorbell(
 }
 
 /// Registers with the current runtime. Tokio panics where there is none, or none with I/O; this library does not.
-fn registered<T>(register: impl FnOnce() -> std::io::Result<T>) -> Result<T, Error> {
+pub(crate) fn registered<T>(register: impl FnOnce() -> std::io::Result<T>) -> Result<T, Error> {
     let unsupported = || {
         let message = "no Tokio runtime with I/O enabled is current; \
                        enter one, and build it with enable_io() or enable_all()";

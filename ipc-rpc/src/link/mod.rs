@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
-use transports::{Endpoint, Interrupt, Message, Peer, Port};
+use transports::{Birthplace, Endpoint, Interrupt, Message, Peer, Port};
 
 pub(crate) use inbox::{Arrived, Inbox};
 pub(crate) use out::{Out, Request, Start};
@@ -27,7 +27,7 @@ pub(crate) use share::Share;
 use crate::child::Leash;
 use crate::connection::{self, Config, Connection, ReplyStatus, Role, State};
 use crate::sync::{lock, try_lock};
-use crate::{Error, ErrorKind, Limits};
+use crate::{Error, ErrorKind, Limits, Outcome};
 
 /// What a peer is told that connects to a client.
 pub(crate) const NO_SERVER: &str = "a client accepts no connections";
@@ -52,6 +52,7 @@ pub(crate) struct Link {
     /// We connected; the peer is the server.
     connecting: bool,
     interrupt: Interrupt,
+    birthplace: Birthplace,
     /// Apart from the inbox, which a blocking caller may hold for long.
     #[cfg(feature = "tokio")]
     watch: transports::reactor::Watch,
@@ -81,12 +82,28 @@ impl Link {
             leash,
             connecting,
             interrupt: port.receiver.interrupt(),
+            birthplace: Birthplace::here(),
             #[cfg(feature = "tokio")]
             watch: port.receiver.watch(),
             out: Mutex::new(Out::new(core, port.sender, created)),
             inbox: Mutex::new(Inbox::new(port.receiver)),
             buffers: Mutex::new(Vec::new()),
         }))
+    }
+
+    /// Whether this process made the connection. To be asked before anything else, also before a lock is taken: in a
+    /// fork, another thread may have held it that does not exist there.
+    #[inline]
+    pub(crate) fn is_ours(&self) -> bool {
+        self.birthplace.is_here()
+    }
+
+    /// The error of whoever would use it in a fork of its process.
+    #[inline]
+    pub(crate) fn check_ours(&self) -> Result<(), Error> {
+        self.birthplace
+            .check()
+            .map_err(|error| Error::from(error).with_outcome(Outcome::NotSent))
     }
 
     pub(crate) fn out(&self) -> MutexGuard<'_, Out> {
@@ -220,6 +237,13 @@ impl Link {
     pub(crate) fn handle_timeout(&self, now: Instant) {
         let mut out = self.out();
         out.core.handle_timeout(now);
+        if out.core.is_silent() {
+            let name = self.peer_name();
+            let sentence =
+                format!("{name} has stopped answering: it was asked for a sign of life and gave none");
+            out.core.close(ErrorKind::PeerDied, &sentence);
+            out.part();
+        }
         let woken = out.settle();
         drop(out);
         wake_all(woken);
@@ -233,6 +257,9 @@ impl Link {
 
     /// Closes from this side, for a reason that the peer is told, and sends what can be sent at once.
     pub(crate) fn close(&self, kind: ErrorKind, sentence: &str) {
+        if !self.is_ours() {
+            return;
+        }
         let mut out = self.out();
         out.core.close(kind, sentence);
         out.push(self);
@@ -245,6 +272,9 @@ impl Link {
 
     /// Forgets one of our calls, and tells the peer.
     pub(crate) fn cancel(&self, call: Pending) {
+        if !self.is_ours() {
+            return;
+        }
         let mut out = self.out();
         let ended = out.calls.leave(call);
         if let Some(key) = call.key {

@@ -165,6 +165,13 @@ impl Out {
         self.flush()
     }
 
+    /// Sends what goes at once, and forgets the rest: the peer reads no more.
+    pub(super) fn part(&mut self) {
+        if self.transmit() == Flushed::Blocked {
+            self.set_broken();
+        }
+    }
+
     /// Moves queued bytes on.
     pub(crate) fn flush(&mut self) -> Flushed {
         let flushed = self.flush_port();
@@ -310,11 +317,15 @@ impl Out {
     /// Notes that nothing can be sent any more. The connection ends when the reader has read what is left.
     fn send_failed(&mut self, error: transports::Error) -> Error {
         if error.kind() != transports::ErrorKind::TooLarge {
-            self.broken = true;
-            self.backlog.clear();
-            self.backlog_bytes = 0;
+            self.set_broken();
         }
         Error::from(error)
+    }
+
+    fn set_broken(&mut self) {
+        self.broken = true;
+        self.backlog.clear();
+        self.backlog_bytes = 0;
     }
 
     /// Takes the core's events, and gives the wakers of those whom they concern.

@@ -36,6 +36,12 @@ fn main() {
         "serve" => serve(&serde_json::from_str(argument).expect("a plan")),
         "parent" => parent(argument),
         "hold" => hold(argument),
+        "crowd" => crowd(argument),
+        #[cfg(unix)]
+        "visit" => visit(&serde_json::from_str(argument).expect("a visit")),
+        #[cfg(unix)]
+        "fork" => say(tests::fork::and_call(argument)),
+        "list" => list(),
         "try" => attempt(argument),
         "large" => large(argument, &lines),
         "reconnect" => reconnect(argument, &lines),
@@ -51,7 +57,41 @@ fn say(what: impl std::fmt::Display) {
         .expect("the test listens");
 }
 
+/// Says what is being served.
+fn list() {
+    match ipc_rpc::servers() {
+        Ok(servers) => {
+            for server in servers {
+                let since = server
+                    .since
+                    .map(|since| since.elapsed().unwrap_or_default().as_secs());
+                say(format_args!(
+                    "{} {} pid {:?} {:?} since {since:?} stale {}",
+                    server.name, server.endpoint, server.pid, server.executable, server.stale
+                ));
+            }
+            say("ended");
+        }
+        Err(error) => say(format_args!("failed: {error}")),
+    }
+}
+
+/// Says what came of a visit.
+#[cfg(unix)]
+fn visit(visit: &tests::visit::Visit) {
+    say("started");
+    say(visit.pay());
+}
+
 fn serve(plan: &Plan) {
+    #[cfg(unix)]
+    if let Some(descriptors) = plan.descriptors {
+        tests::visit::limit_descriptors(descriptors);
+    }
+    #[cfg(unix)]
+    if let Some(uid) = plan.uid {
+        tests::visit::become_user(uid, &[]);
+    }
     match Served::new(plan) {
         Ok(served) => {
             say(format_args!("ready {}", served.endpoint()));
@@ -109,6 +149,37 @@ fn parent(plan: &str) {
 }
 
 /// Makes calls that nobody answers, until it is killed.
+/// Is as many clients as it is told, all of which call once at first, and again once a number was noted.
+fn crowd(argument: &str) {
+    let (count, endpoint) = argument.split_once(' ').expect("a number and an endpoint");
+    let count: u64 = count.parse().expect("a number");
+    let clients: Vec<SubjectClient> = (0..count)
+        .map(|_| {
+            SubjectClient::connect(endpoint)
+                .timeout(std::time::Duration::from_secs(60))
+                .wait()
+                .expect("the server takes them all")
+        })
+        .collect();
+    let all_call = || {
+        for (number, client) in (0..).zip(&clients) {
+            assert_eq!(
+                client.number(number).wait().expect("the server serves them all"),
+                number
+            );
+        }
+    };
+    all_call();
+    say(format_args!("open {count}"));
+    clients[0]
+        .until_notes(1)
+        .wait()
+        .expect("the server serves them all");
+    all_call();
+    say(format_args!("again {count}"));
+}
+
+/// Makes calls that wait, and says how each ended.
 fn hold(endpoint: &str) {
     let client = SubjectClient::connect(endpoint)
         .wait()
@@ -117,7 +188,10 @@ fn hold(endpoint: &str) {
     std::thread::scope(|scope| {
         for token in 1000..1008 {
             let client = &client;
-            scope.spawn(move || client.hold(token).wait());
+            scope.spawn(move || match client.hold(token).wait() {
+                Ok(token) => say(format_args!("released {token}")),
+                Err(error) => say(format_args!("{:?}: {error}", error.kind())),
+            });
         }
     });
 }

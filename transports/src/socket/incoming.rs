@@ -260,6 +260,7 @@ impl SocketReceiver {
 
 impl Receiver for SocketReceiver {
     fn try_recv(&mut self, message: &mut Message) -> Result<Received, Error> {
+        self.link.birthplace.check()?;
         if let Some(End::Broken { kind, message }) = &self.end {
             return Err(Error::new(*kind, message.clone()));
         }

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 pub(crate) use tcp::{connect as connect_tcp, listen as listen_tcp};
 pub(crate) use unix::{connect_pipe, connect_unix, listen_pipe, listen_unix};
 
-use crate::{Child, Endpoint, Identity, Listener, Peer, Port, sys};
+use crate::{Birthplace, Child, Endpoint, Identity, Listener, Peer, Port, sys};
 
 /// Bytes that a sender queues before it refuses more, as long as anything is queued: 16 MiB.
 pub(crate) const QUEUE_LIMIT: usize = 16 << 20;
@@ -27,6 +27,8 @@ struct Link {
     stream: Arc<sys::Stream>,
     /// The peer's process has ended: what it sent is still to be read, but no more will come.
     peer_gone: AtomicBool,
+    /// Where the connection may be used and ended.
+    birthplace: Birthplace,
 }
 
 impl Link {
@@ -41,7 +43,10 @@ impl Link {
 
 impl Drop for Link {
     fn drop(&mut self) {
-        self.stream.shutdown();
+        // The copy that a fork drops is no reason to end what its parent uses.
+        if self.birthplace.is_here() {
+            self.stream.shutdown();
+        }
     }
 }
 
@@ -74,6 +79,7 @@ fn with_peer(stream: Arc<sys::Stream>, peer: Peer, endpoint: Endpoint) -> Port {
     let link = Arc::new(Link {
         stream,
         peer_gone: AtomicBool::new(false),
+        birthplace: Birthplace::here(),
     });
     Port {
         sender: Box::new(outgoing::SocketSender::new(Arc::clone(&link), limit)),

@@ -68,6 +68,7 @@ impl SocketSender {
     }
 
     fn check(&self) -> Result<(), Error> {
+        self.link.birthplace.check()?;
         if self.broken {
             return Err(Error::new(
                 ErrorKind::PeerDied,

@@ -15,7 +15,9 @@
 //! | `spawn_on_socket`, `spawn_on_stdio`, `Spawned`, `Watch`, `ChildNews`, `fate`, `HAS_CHILDREN` | children that are connected to us |
 //! | `adopt`, `adopt_stdio`, `Adopted`, `Bound` | what this process was started with |
 //! | `connect_pipe`, `listen_pipe`, `pipe_path`, `HAS_PIPES` | `pipe:` endpoints |
-//! | `user`, `group`, `executable` | who runs this process, and what a peer runs |
+//! | `user`, `group`, `own_groups`, `peer_groups`, `executable` | who runs this process, and who a peer is and what it runs |
+//! | `process_mark`, `is_process_mark` | telling a process from its forks |
+//! | `Appearance`, `servers` | waiting for a server to appear, and listing those that are there |
 //! | `is_exhaustion`, `accept_failure` | what an error of the system means |
 
 #[cfg(unix)]

@@ -8,6 +8,7 @@ use std::fs::{File, Metadata, Permissions};
 use std::io::{self, Read};
 use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant, SystemTime};
 
 use rustix::fs::{FlockOperation, Mode, OFlags, flock};
 use rustix::io::Errno;
@@ -19,7 +20,11 @@ use crate::endpoint::Address;
 use crate::{Endpoint, Error, ErrorKind};
 
 /// Only the owner reads and writes.
-const PRIVATE: u32 = 0o600;
+pub(super) const PRIVATE: u32 = 0o600;
+
+/// How long a new owner may take to write who it is, and how often one looks meanwhile, before it goes unnamed.
+const SIGNED: Duration = Duration::from_millis(200);
+const SIGNING: Duration = Duration::from_millis(1);
 
 /// The right to serve a name, held until it is dropped.
 pub(crate) struct Claim {
@@ -107,15 +112,22 @@ impl Claim {
         Err(Error::new(ErrorKind::InUse, message))
     }
 
-    /// Remembers the socket that was made, as the one to remove, and gives its owner what a umask may have taken.
-    pub(super) fn made(&mut self) -> io::Result<()> {
+    /// Remembers the socket that was made, as the one to remove, and gives it its mode: it was made private, and a umask
+    /// may have taken even its owner's bits.
+    pub(super) fn made(&mut self, mode: u32) -> io::Result<()> {
         let there = self.socket.symlink_metadata()?;
         self.made = Some(identity(&there));
-        // The system takes the umask's bits from the mode that was set before binding.
-        if there.mode() & PRIVATE != PRIVATE {
-            std::fs::set_permissions(&self.socket, Permissions::from_mode(PRIVATE))?;
+        if there.mode() & 0o777 != mode {
+            set_mode(&self.socket, &there, mode)?;
         }
         Ok(())
+    }
+
+    /// Tells those who watch the directory that one can connect from now on, which the making of the socket was too
+    /// early for. The time that it leaves on the lock is that since which the name is served.
+    pub(super) fn announce(&self) {
+        // Who waits looks again after a while even if this fails.
+        let _ = self.file.set_modified(SystemTime::now());
     }
 }
 
@@ -144,9 +156,9 @@ impl Drop for Claim {
 }
 
 /// Who holds a lock, as it says in the file.
-struct Owner {
-    pid: u32,
-    executable: Option<PathBuf>,
+pub(super) struct Owner {
+    pub(super) pid: u32,
+    pub(super) executable: Option<PathBuf>,
 }
 
 impl Owner {
@@ -157,6 +169,18 @@ impl Owner {
         let _ = file
             .set_len(0)
             .and_then(|()| file.write_all_at(text.as_bytes(), 0));
+    }
+
+    /// Not so if there is no such process; one in another process namespace than ours cannot be told from that.
+    fn may_live(&self) -> bool {
+        let pid = i32::try_from(self.pid).ok().and_then(Pid::from_raw);
+        pid.is_some_and(|pid| rustix::process::test_kill_process(pid) != Err(Errno::SRCH))
+    }
+
+    /// What the lock beside a socket says.
+    pub(super) fn of(lock: &Path) -> Option<Self> {
+        let (file, _) = open_lock(lock, OFlags::RDONLY).ok()?;
+        Self::read(&file)
     }
 
     fn read(file: &File) -> Option<Self> {
@@ -180,13 +204,11 @@ impl Owner {
 /// The process that owned the socket and is gone, if the lock beside it says so.
 pub(super) fn dead_owner(endpoint: &Endpoint) -> Option<u32> {
     let lock = lock_beside(endpoint, &socket_of(endpoint).ok()?);
-    let (file, _) = open_lock(&lock, OFlags::RDONLY).ok()?;
-    let owner = Owner::read(&file)?;
-    let pid = Pid::from_raw(i32::try_from(owner.pid).ok()?)?;
-    (rustix::process::test_kill_process(pid) == Err(Errno::SRCH)).then_some(owner.pid)
+    let owner = Owner::of(&lock)?;
+    (!owner.may_live()).then_some(owner.pid)
 }
 
-fn lock_beside(endpoint: &Endpoint, socket: &Path) -> PathBuf {
+pub(super) fn lock_beside(endpoint: &Endpoint, socket: &Path) -> PathBuf {
     match endpoint.address() {
         Address::Name(_) => socket.with_extension("lock"),
         // No socket's name ends like this.
@@ -206,6 +228,7 @@ fn acquire(endpoint: &Endpoint, path: &Path) -> Result<File, Error> {
         let message = format!("cannot serve {server}: cannot use the lock {}", path.display());
         Error::system(message, error)
     };
+    let patience = Instant::now() + SIGNED;
     loop {
         let (file, there) = open_lock(path, OFlags::RDWR | OFlags::CREATE).map_err(|error| match error {
             Errno::LOOP | Errno::ISDIR | Errno::NXIO => {
@@ -230,7 +253,12 @@ fn acquire(endpoint: &Endpoint, path: &Path) -> Result<File, Error> {
             Ok(()) => {}
             Err(Errno::INTR) => continue,
             Err(Errno::WOULDBLOCK) => {
-                let owner = Owner::read(&file);
+                let owner = Owner::read(&file).filter(Owner::may_live);
+                // It has taken the lock and not signed yet, over the name of a dead one perhaps.
+                if owner.is_none() && Instant::now() < patience {
+                    std::thread::sleep(SIGNING);
+                    continue;
+                }
                 let owner = owner.map_or_else(
                     || "another process".to_owned(),
                     |owner| match owner.executable {
@@ -286,6 +314,26 @@ fn open_lock(path: &Path, flags: OFlags) -> Result<(File, Metadata), Errno> {
             .map_err(system)?;
     }
     Ok((file, there))
+}
+
+/// Sets the mode of a file that was just looked at, and of no other that somebody may have put in its place.
+#[cfg(target_os = "linux")]
+fn set_mode(path: &Path, there: &Metadata, mode: u32) -> io::Result<()> {
+    use std::os::fd::AsRawFd;
+
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let opened = File::from(rustix::fs::open(path, flags, Mode::empty())?);
+    if identity(&opened.metadata()?) != identity(there) {
+        return Err(io::ErrorKind::NotFound.into());
+    }
+    // The file itself: fchmod(2) refuses a descriptor that is a path only.
+    let itself = format!("/proc/self/fd/{}", opened.as_raw_fd());
+    std::fs::set_permissions(itself, Permissions::from_mode(mode))
+}
+
+#[cfg(not(target_os = "linux"))]
+fn set_mode(path: &Path, _there: &Metadata, mode: u32) -> io::Result<()> {
+    std::fs::set_permissions(path, Permissions::from_mode(mode))
 }
 
 fn is_ours_and_unreadable(path: &Path) -> bool {

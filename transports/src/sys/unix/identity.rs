@@ -17,6 +17,15 @@ pub(crate) fn group() -> Option<u32> {
     Some(rustix::process::getegid().as_raw())
 }
 
+/// The groups of this process beside its effective one; empty if the system does not tell.
+pub(crate) fn own_groups() -> Vec<u32> {
+    rustix::process::getgroups()
+        .unwrap_or_default()
+        .into_iter()
+        .map(rustix::process::Gid::as_raw)
+        .collect()
+}
+
 /// The program that the peer with that process id runs, if it still lives.
 pub(crate) fn executable(stream: &Stream, pid: u32) -> Option<PathBuf> {
     let PeerProcess::Watched(death) = PeerProcess::of(stream).ok()? else {
@@ -26,6 +35,8 @@ pub(crate) fn executable(stream: &Stream, pid: u32) -> Option<PathBuf> {
     // Alive after the look means that the id was its own during the look.
     (!death.has_come()).then_some(path)
 }
+
+pub(crate) use platform::peer_groups;
 
 /// The process at the other end.
 #[cfg_attr(
@@ -120,6 +131,47 @@ mod platform {
                 pid,
             })
         }
+    }
+
+    /// The groups that the peer of a stream had beside its effective one when it connected or began to listen; empty
+    /// if the system does not tell.
+    pub(crate) fn peer_groups(stream: &Stream) -> Vec<u32> {
+        // The most that a process may have: include/uapi/linux/limits.h.
+        const NGROUPS_MAX: usize = 65_536;
+        let mut groups: Vec<libc::gid_t> = Vec::new();
+        if !matches!(stream.witness(), Witness::System) {
+            // The socket would tell ours.
+            return groups;
+        }
+        // Most processes have few; a kernel that has more to tell says how much.
+        let mut room = 32;
+        while room <= NGROUPS_MAX {
+            groups.resize(room, 0);
+            let Ok(mut length) = libc::socklen_t::try_from(size_of_val(groups.as_slice())) else {
+                break;
+            };
+            // SAFETY: the socket is open, and the option writes at most `length` bytes into `groups`, which has as many,
+            // of integers that may have any value.
+            let result = unsafe {
+                libc::getsockopt(
+                    stream.as_raw_fd(),
+                    libc::SOL_SOCKET,
+                    libc::SO_PEERGROUPS,
+                    groups.as_mut_ptr().cast(),
+                    &mut length,
+                )
+            };
+            let told = length as usize / size_of::<libc::gid_t>();
+            if result == 0 {
+                groups.truncate(told);
+                return groups;
+            }
+            if io::Error::last_os_error().raw_os_error() != Some(libc::ERANGE) || told <= room {
+                break;
+            }
+            room = told;
+        }
+        Vec::new()
     }
 
     impl PeerProcess {
@@ -227,6 +279,11 @@ mod platform {
     #[cfg(not(target_vendor = "apple"))]
     fn peer_pid(_stream: &Stream) -> Option<u32> {
         None
+    }
+
+    /// Only the effective group is told here.
+    pub(crate) fn peer_groups(_stream: &Stream) -> Vec<u32> {
+        Vec::new()
     }
 
     impl PeerProcess {

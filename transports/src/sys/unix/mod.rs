@@ -3,33 +3,43 @@
 mod claim;
 mod directory;
 mod fifo;
+mod fork;
 mod identity;
 mod inherit;
 mod names;
 #[cfg(feature = "tokio")]
 mod reactor;
+mod servers;
 mod sockets;
 mod spawn;
 mod stream;
 #[cfg(feature = "tokio")]
 mod termination;
 mod wait;
+#[cfg(target_os = "linux")]
+mod watch;
+#[cfg(not(target_os = "linux"))]
+#[path = "no_watch.rs"]
+mod watch;
 
 use std::io;
 
 pub(crate) use claim::Claim;
 pub(crate) use fifo::{connect_pipe, listen_pipe};
-pub(crate) use identity::{executable, group, user};
+pub(crate) use fork::{is_process_mark, process_mark};
+pub(crate) use identity::{executable, group, own_groups, peer_groups, user};
 pub(crate) use inherit::{Adopted, Bound, adopt, adopt_stdio};
 pub(crate) use names::{pipe_path, socket_path};
 #[cfg(feature = "tokio")]
 pub(crate) use reactor::{ChildNews, Registration, WatchedPeer};
+pub(crate) use servers::servers;
 pub(crate) use sockets::{connect_unix, listen_unix};
 pub(crate) use spawn::{Spawned, Watch, fate, spawn_on_socket, spawn_on_stdio};
 pub(crate) use stream::{Acceptor, SpareDescriptor, Stream};
 #[cfg(feature = "tokio")]
 pub(crate) use termination::Termination;
 pub(crate) use wait::{Bell, Waiter};
+pub(crate) use watch::Appearance;
 
 use super::AcceptFailure;
 

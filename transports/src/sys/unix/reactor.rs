@@ -1,8 +1,7 @@
 //! Descriptors in Tokio's reactor.
 
 use std::io;
-use std::os::fd::OwnedFd;
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 
@@ -12,7 +11,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::fifo::has_no_reader;
 use super::identity::{Death, PeerProcess};
-use super::{Acceptor, Stream, Watch};
+use super::{Acceptor, Appearance, Stream, Watch};
 
 /// A stream, an acceptor or a death that Tokio's reactor watches, edge-triggered.
 pub(crate) struct Registration {
@@ -47,6 +46,7 @@ pub(crate) enum Watched {
     },
     Acceptor(Arc<Acceptor>),
     Death(Death),
+    Appearance(Arc<Appearance>),
 }
 
 impl AsRawFd for Watched {
@@ -59,6 +59,7 @@ impl AsRawFd for Watched {
             Self::Rendezvous { fifo, .. } => fifo.as_raw_fd(),
             Self::Acceptor(acceptor) => acceptor.as_raw_fd(),
             Self::Death(death) => death.as_raw_fd(),
+            Self::Appearance(appearance) => appearance.as_fd().as_raw_fd(),
         }
     }
 }
@@ -87,6 +88,11 @@ impl Registration {
 
     pub(crate) fn acceptor(acceptor: &Arc<Acceptor>) -> io::Result<Self> {
         Self::new(Watched::Acceptor(Arc::clone(acceptor)), Interest::READABLE)
+    }
+
+    /// Readable once something has happened where a server is to appear.
+    pub(crate) fn appearance(appearance: &Arc<Appearance>) -> io::Result<Self> {
+        Self::new(Watched::Appearance(Arc::clone(appearance)), Interest::READABLE)
     }
 
     /// Readable once the peer's process has ended.

@@ -12,6 +12,9 @@ use super::{Acceptor, Claim, Stream, claim, names};
 use crate::endpoint::Address;
 use crate::{Endpoint, Error, ErrorKind, connecting};
 
+/// Mode of a socket that others may use: whoever may write to it may connect.
+const OPEN: u32 = 0o666;
+
 /// Connects, bounded by the deadline; see [`crate::connect`].
 pub(crate) fn connect_unix(endpoint: &Endpoint, deadline: Option<Instant>) -> Result<Stream, Error> {
     let target = match endpoint.address() {
@@ -33,12 +36,26 @@ pub(crate) fn listen_unix(endpoint: &Endpoint) -> Result<(Acceptor, Option<Claim
     if let Address::Abstract(name) = endpoint.address() {
         return Ok((listen_abstract(endpoint, name)?, None));
     }
+    let mode = if !endpoint.are_other_users_allowed() {
+        claim::PRIVATE
+    } else if let Address::Name(_) = endpoint.address() {
+        let message = format!(
+            "cannot serve {} to other users: the directory of names is private; use a path, as unix:/run/store.sock",
+            endpoint.quoted()
+        );
+        return Err(Error::new(ErrorKind::InvalidEndpoint, message));
+    } else {
+        OPEN
+    };
     let mut claim = Claim::take(endpoint)?;
     let target = Target::at(endpoint, claim.socket())?;
     claim.clear(endpoint, || attempt(&target.address, Some(Instant::now())))?;
-    let bound = bind(&target).and_then(|socket| claim.made().map(|()| Acceptor::new(socket)));
+    let bound = bind(&target).and_then(|socket| claim.made(mode).map(|()| Acceptor::new(socket)));
     match bound {
-        Ok(acceptor) => Ok((acceptor, Some(claim))),
+        Ok(acceptor) => {
+            claim.announce();
+            Ok((acceptor, Some(claim)))
+        }
         Err(error) => Err(Error::system(
             format!("cannot serve {}", endpoint.described()),
             error,
@@ -62,15 +79,15 @@ fn listen_abstract(endpoint: &Endpoint, name: &str) -> Result<Acceptor, Error> {
 }
 
 /// A socket's address, and the path in it.
-struct Target {
-    address: SocketAddrUnix,
+pub(super) struct Target {
+    pub(super) address: SocketAddrUnix,
     path: PathBuf,
     /// Has to stay open where the path goes through it.
     _directory: Option<OwnedFd>,
 }
 
 impl Target {
-    fn at(endpoint: &Endpoint, path: &Path) -> Result<Self, Error> {
+    pub(super) fn at(endpoint: &Endpoint, path: &Path) -> Result<Self, Error> {
         let invalid = |why: &str| {
             Error::new(
                 ErrorKind::InvalidEndpoint,
@@ -116,7 +133,7 @@ impl Target {
 }
 
 /// One connection attempt. A Unix socket connects at once, or its server's queue is full.
-fn attempt(address: &SocketAddrUnix, deadline: Option<Instant>) -> io::Result<OwnedFd> {
+pub(super) fn attempt(address: &SocketAddrUnix, deadline: Option<Instant>) -> io::Result<OwnedFd> {
     let socket = socket()?;
     loop {
         match rustix::net::connect(&socket, address) {

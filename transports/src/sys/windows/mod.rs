@@ -1,5 +1,6 @@
 //! Windows: `mem:`, `tcp:` and `pipe:`.
 
+mod absent;
 mod pipe;
 #[cfg(feature = "tokio")]
 mod reactor;
@@ -15,6 +16,7 @@ use std::time::Instant;
 use windows_sys::Win32::Foundation::{ERROR_NOT_ENOUGH_MEMORY, ERROR_TOO_MANY_OPEN_FILES};
 use windows_sys::Win32::Networking::WinSock as winsock;
 
+pub(crate) use absent::*;
 pub(crate) use pipe::{connect_pipe, listen_pipe};
 #[cfg(feature = "tokio")]
 pub(crate) use reactor::{Registration, WatchedPeer};

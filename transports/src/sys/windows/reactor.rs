@@ -10,7 +10,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 use super::pipe::EventWatch;
 use super::stream::Waitable;
-use super::{Acceptor, Stream};
+use super::{Acceptor, Appearance, Stream};
 
 /// A stream or an acceptor that is watched.
 pub(crate) enum Registration {
@@ -42,6 +42,11 @@ impl Registration {
                 Ok(Self::Pipe([EventWatch::new(readable), EventWatch::new(writable)]))
             }
         }
+    }
+
+    /// Never called: see [`Appearance`].
+    pub(crate) fn appearance(appearance: &Arc<Appearance>) -> io::Result<Self> {
+        match **appearance {}
     }
 
     pub(crate) fn acceptor(acceptor: &Arc<Acceptor>) -> io::Result<Self> {

@@ -14,7 +14,7 @@ use super::calls;
 use super::files::{self, Pair};
 use super::record::{REFUSED, Record};
 use super::stream::Fifos;
-use crate::sys::unix::{Acceptor, Claim, Stream, user};
+use crate::sys::unix::{Acceptor, Claim, Stream, claim, user};
 use crate::{Endpoint, Error};
 
 /// Records that lead nowhere, which one look passes over before it gives way to others. As many as the rendezvous
@@ -43,11 +43,14 @@ pub(crate) fn listen_pipe(endpoint: &Endpoint) -> Result<(Acceptor, Option<Claim
     files::sweep(&path, None);
     let made = || {
         calls::make_fifo(&path)?;
-        claim.made()?;
+        claim.made(claim::PRIVATE)?;
         Rendezvous::open(path)
     };
     match made() {
-        Ok(rendezvous) => Ok((Acceptor::rendezvous(rendezvous), Some(claim))),
+        Ok(rendezvous) => {
+            claim.announce();
+            Ok((Acceptor::rendezvous(rendezvous), Some(claim)))
+        }
         Err(error) => Err(Error::system(
             format!("cannot serve {}", endpoint.described()),
             error,
