@@ -270,7 +270,12 @@ impl<'a, M: Method> Call<'a, M> {
             }
             Some(Ended::Lost { .. } | Ended::Pong) => {
                 let error = link.out().closed_error(link, Outcome::Unknown);
-                let sentence = format!("{}: {error}, while this call was in progress", info.name);
+                let sentence = match link.child() {
+                    Some(_) if error.kind() == ErrorKind::PeerDied => {
+                        format!("{}: {error} while handling this call", info.name)
+                    }
+                    _ => format!("{}: {error}, while this call was in progress", info.name),
+                };
                 Err(Error::new(error.kind(), sentence)
                     .with_outcome(Outcome::Unknown)
                     .with_source(error))

@@ -5,20 +5,19 @@ use std::future::Future;
 use std::marker::PhantomData;
 #[cfg(feature = "tokio")]
 use std::pin::Pin;
+use std::process::Command;
 use std::sync::Arc;
 use std::task;
 #[cfg(feature = "tokio")]
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-#[cfg(feature = "tokio")]
-use transports::Port;
-use transports::{Appearance, Endpoint};
+use transports::{Appearance, Channel, Endpoint, Port};
 
 use crate::blocking::{self, Look};
 use crate::connection::{CONNECTING_HANDSHAKE, ClosedBy, Config, Role, State};
 use crate::link::{Link, Out};
-use crate::{Client, Codec, Error, ErrorKind, Limits, Outcome, ServiceClient};
+use crate::{Client, Codec, Error, ErrorKind, Limits, Outcome, Scheme, ServiceClient, child};
 
 /// The first pause between two attempts of [`Connect::retry`] where the system does not tell that a server has appeared;
 /// it doubles up to [`LAST_PAUSE`].
@@ -51,10 +50,17 @@ struct Plan {
     retry: Duration,
     keepalive: Option<Duration>,
     limits: Limits,
+    /// How a child is connected, if that was said.
+    channel: Option<Channel>,
+    /// How long a child may take to end after its connection.
+    grace: Duration,
+    max_message: Option<usize>,
 }
 
 enum Target {
     Endpoint(Result<Endpoint, Error>),
+    /// A child, until it is started.
+    Child(Option<Command>),
     /// A server in this process, started when the connection is made.
     #[cfg(feature = "tokio")]
     InProcess(Option<Box<dyn FnOnce() -> Result<Port, Error> + Send>>),
@@ -68,6 +74,16 @@ impl<C: ServiceClient> Connect<C> {
         E::Error: Into<Error>,
     {
         Self::to(Target::Endpoint(endpoint.try_into().map_err(Into::into)))
+    }
+
+    /// Plans to start a child that serves this client alone: `command` is a program whose `main` calls
+    /// [`serve_inherited`](crate::serve_inherited), this one again for example (`std::env::current_exe()`).
+    ///
+    /// The child inherits one descriptor of ours, its end of a socket pair, and its standard streams as the command
+    /// has them; no other process inherits that end. It ends with the connection, as [`Child`](crate::Child) says.
+    /// The same can be had with a text: an endpoint `exec:PROGRAM ARGUMENTS`.
+    pub fn spawn(command: Command) -> Self {
+        Self::to(Target::Child(Some(command)))
     }
 
     #[cfg(feature = "tokio")]
@@ -84,6 +100,9 @@ impl<C: ServiceClient> Connect<C> {
             retry: Duration::ZERO,
             keepalive: None,
             limits: Limits::default(),
+            channel: None,
+            grace: child::GRACE,
+            max_message: None,
         };
         Self {
             plan: Some(plan),
@@ -94,6 +113,7 @@ impl<C: ServiceClient> Connect<C> {
     }
 
     /// Goes on trying for this long while nobody listens: for a server that is still starting. Not at all by default.
+    /// A child is started once: its program is there or not.
     ///
     /// For a name or a path on Linux, the directory is watched, and the next attempt is made when the server appears;
     /// elsewhere, attempts are made 1 to 50 ms apart.
@@ -133,6 +153,28 @@ impl<C: ServiceClient> Connect<C> {
         self.with(|plan| plan.limits = limits)
     }
 
+    /// The largest message body, in bytes, that this side sends or receives: `Endpoint::max_message`, for where there
+    /// is no endpoint at hand.
+    pub fn max_message(self, bytes: usize) -> Self {
+        self.with(|plan| plan.max_message = Some(bytes))
+    }
+
+    /// Connects a child over its standard input and output rather than a socket that it inherits: for one that
+    /// is started through another program (`ssh`, `docker`, `sudo`). What the command says of these two is
+    /// overruled; standard error stays free.
+    ///
+    /// The child must print nothing on its standard output before it serves, or connecting fails with `Protocol`; what it
+    /// prints later goes to its standard error. A child that does not learn from its environment how it was
+    /// started serves `Endpoint::stdio()`.
+    pub fn stdio(self) -> Self {
+        self.with(|plan| plan.channel = Some(Channel::Stdio))
+    }
+
+    /// How long a child may take to end by itself once its connection is closed; then it is killed. 5 s by default.
+    pub fn grace(self, grace: Duration) -> Self {
+        self.with(|plan| plan.grace = grace)
+    }
+
     fn with(mut self, change: impl FnOnce(&mut Plan)) -> Self {
         if let Some(plan) = &mut self.plan {
             change(plan);
@@ -143,12 +185,12 @@ impl<C: ServiceClient> Connect<C> {
     /// Connects and blocks the thread until that is done. No runtime is needed.
     ///
     /// # Errors
-    /// `NotConnected` if nobody listens, `Denied` or `Rejected` if the server refuses, `Incompatible` if the two speak no common protocol or
+    /// `NotConnected` if nobody listens or a child's program does not exist, `PeerDied` if a child ended first, `Denied` or `Rejected` if the server refuses, `Incompatible` if the two speak no common protocol or
     /// codec, `Deadline` if it takes too long; `Unsupported` on a thread that a Tokio runtime needs for other tasks.
     pub fn wait(mut self) -> Result<C, Error> {
         blocking::may_block("Connect::wait()")?;
         let mut plan = self.plan.take().ok_or_else(taken)?;
-        let mut attempts = Attempts::new(plan.retry);
+        let mut attempts = Attempts::new(plan.retry());
         let link = loop {
             match plan.link() {
                 Ok(link) => break link,
@@ -189,7 +231,7 @@ impl Plan {
     async fn run(mut self, info: &'static crate::ServiceInfo) -> Result<Client, Error> {
         crate::driver::runtime("Connect")?;
         crate::driver::timers()?;
-        let mut attempts = Attempts::new(self.retry);
+        let mut attempts = Attempts::new(self.retry());
         let link = loop {
             // Looking a name up and connecting may block for a moment, and a full backlog for longer.
             let attempt = tokio::task::spawn_blocking(move || {
@@ -248,16 +290,7 @@ impl Plan {
     fn link(&mut self) -> Result<Arc<Link>, Error> {
         let started = Instant::now();
         let deadline = started.checked_add(self.timeout);
-        let port = match &mut self.target {
-            Target::Endpoint(Ok(endpoint)) => transports::connect(endpoint, deadline)?,
-            Target::Endpoint(failed) => {
-                return Err(std::mem::replace(failed, Err(taken()))
-                    .err()
-                    .unwrap_or_else(taken));
-            }
-            #[cfg(feature = "tokio")]
-            Target::InProcess(start) => start.take().ok_or_else(taken)?()?,
-        };
+        let port = self.port(deadline)?;
         let config = Config {
             role: Role::Connecting {
                 blob: self.greeting.clone(),
@@ -268,7 +301,51 @@ impl Plan {
             handshake_timeout: self.timeout.saturating_sub(started.elapsed()),
             keepalive: self.keepalive,
         };
-        Link::new(port, config, self.limits.clone())
+        Link::new(port, config, self.limits.clone(), self.grace)
+    }
+
+    fn port(&mut self, deadline: Option<Instant>) -> Result<Port, Error> {
+        let max_message = self.max_message.unwrap_or(Endpoint::DEFAULT_MESSAGE_LIMIT);
+        Ok(match &mut self.target {
+            Target::Endpoint(Ok(endpoint)) => {
+                let endpoint = match self.max_message {
+                    Some(bytes) => endpoint.clone().max_message(bytes),
+                    None => endpoint.clone(),
+                };
+                match (self.channel, transports::exec_command(&endpoint)) {
+                    (None | Some(Channel::Socket), _) => transports::connect(&endpoint, deadline)?,
+                    (Some(channel), Some(command)) => {
+                        transports::spawn(command, channel, endpoint.message_limit())?
+                    }
+                    (Some(_), None) => {
+                        let sentence = format!(
+                            "Connect::stdio is for children: {:?} starts none",
+                            endpoint.to_string()
+                        );
+                        return Err(Error::new(ErrorKind::Unsupported, sentence));
+                    }
+                }
+            }
+            Target::Endpoint(failed) => {
+                return Err(std::mem::replace(failed, Err(taken()))
+                    .err()
+                    .unwrap_or_else(taken));
+            }
+            Target::Child(command) => {
+                let command = command.take().ok_or_else(taken)?;
+                transports::spawn(command, self.channel.unwrap_or_default(), max_message)?
+            }
+            #[cfg(feature = "tokio")]
+            Target::InProcess(start) => start.take().ok_or_else(taken)?()?,
+        })
+    }
+
+    /// A child's program is there or not, and so is a service in this process.
+    fn retry(&self) -> Duration {
+        match &self.target {
+            Target::Endpoint(Ok(endpoint)) if endpoint.scheme() != Scheme::Exec => self.retry,
+            _ => Duration::ZERO,
+        }
     }
 }
 
@@ -370,6 +447,9 @@ fn refused(link: &Link, out: &Out) -> Error {
         }
         _ => {
             let error = out.closed_error(link, Outcome::NotSent);
+            if let Some(child) = link.child() {
+                return not_served(link, child, error);
+            }
             let advice = match error.kind() {
                 ErrorKind::Protocol => "; what answers there is no ipc-rpc server, or one of another age",
                 _ => "",
@@ -381,6 +461,26 @@ fn refused(link: &Link, out: &Out) -> Error {
             Error::new(error.kind(), sentence)
         }
     }
+}
+
+/// Why a child that was started serves nothing.
+fn not_served(link: &Link, child: &transports::Child, error: Error) -> Error {
+    let endpoint = link.endpoint.to_string();
+    let serves = match child.channel() {
+        Channel::Stdio => "a child that serves over its standard output prints to its standard error only",
+        _ => "it should call ipc_rpc::serve_inherited, and print to its standard streams only",
+    };
+    let why = match error.kind() {
+        ErrorKind::PeerDied => format!("{error} before it answered"),
+        ErrorKind::Deadline => {
+            format!("{child} has not answered: {error}; it should call ipc_rpc::serve_inherited")
+        }
+        ErrorKind::Protocol | ErrorKind::TooLarge => {
+            format!("{child} is no ipc-rpc server: {error}; {serves}")
+        }
+        _ => error.to_string(),
+    };
+    Error::new(error.kind(), format!("cannot connect to {endpoint:?}: {why}"))
 }
 
 fn taken() -> Error {

@@ -35,6 +35,7 @@ mod blocking;
 mod call;
 #[cfg(feature = "tokio")]
 mod catalogue;
+mod child;
 mod client;
 mod codec;
 mod connect;
@@ -72,6 +73,7 @@ mod transmit;
 mod waitlist;
 
 pub use call::Call;
+pub use child::{Child, Exit};
 pub use client::{Client, ServiceClient};
 pub use codec::Codec;
 pub use connect::Connect;
@@ -85,7 +87,7 @@ pub use ipc_rpc_derive::service;
 pub use limits::Limits;
 pub use ping::Ping;
 #[cfg(feature = "tokio")]
-pub use server::{Listening, Run, Server, ServerHandle, serve};
+pub use server::{Listening, Run, Server, ServerHandle, activated, serve, serve_inherited};
 pub use service::{MethodInfo, ServiceInfo};
 pub use transports::{Endpoint, Identity, Peer, Scheme, ServerEntry};
 

@@ -19,6 +19,13 @@ use crate::{Error, ErrorKind, sys};
 /// | `pipe:store?mode=message` | the same on Windows, with a message of the pipe for each of ours that has at most 64 KiB with its header; both sides have to say so |
 /// | `tcp:7000`, `tcp:localhost:7000`, `tcp:[::1]:7000` | TCP; 127.0.0.1 without a host; port 0 is any free one |
 /// | `mem:store` | inside this process |
+/// | `exec:PROGRAM ARGUMENTS` | for clients: a child that is started for this connection, and serves it alone |
+/// | `fd:3` | a socket that this process was started with: connected, or (for a server) listening |
+/// | `fd:inherited` | the connection to whoever started this process as its `exec:` |
+/// | `fd:stdio` | standard input and output, as one connection |
+///
+/// What follows `exec:` is split at blanks into the program, which is looked for as by a shell, and its arguments. There are no
+/// quotes, no variables and no shell: where that is not enough, there is [`spawn`](crate::spawn).
 ///
 /// A name has 1 to 64 of the characters `A-Z a-z 0-9 . _ -` and starts with a letter, a digit or `_`.
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -42,6 +49,10 @@ pub enum Scheme {
     Pipe,
     /// `tcp:`, by default on this machine only.
     Tcp,
+    /// `exec:`, a child of the client.
+    Exec,
+    /// `fd:`, what this process was started with.
+    Inherited,
 }
 
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -50,8 +61,19 @@ pub(crate) enum Address {
     Name(Arc<str>),
     Path(Arc<Path>),
     Abstract(Arc<str>),
-    Pipe { name: Arc<str>, mode: PipeMode },
-    Tcp { host: Arc<str>, port: u16 },
+    Pipe {
+        name: Arc<str>,
+        mode: PipeMode,
+    },
+    Tcp {
+        host: Arc<str>,
+        port: u16,
+    },
+    /// The program and its arguments, as they were written.
+    Exec(Arc<str>),
+    Descriptor(i32),
+    Inherited,
+    Stdio,
 }
 
 /// What the system carries through a pipe. It makes no difference to what arrives, but one to what others see that
@@ -134,7 +156,12 @@ impl Endpoint {
                 self.server_uid.or_else(sys::user)
             }
             Address::Path(_) => self.server_uid,
-            Address::Memory(_) | Address::Tcp { .. } => None,
+            Address::Memory(_)
+            | Address::Tcp { .. }
+            | Address::Exec(_)
+            | Address::Descriptor(_)
+            | Address::Inherited
+            | Address::Stdio => None,
         }
     }
 
@@ -146,7 +173,21 @@ impl Endpoint {
             Address::Name(_) | Address::Path(_) | Address::Abstract(_) => Scheme::Unix,
             Address::Pipe { .. } => Scheme::Pipe,
             Address::Tcp { .. } => Scheme::Tcp,
+            Address::Exec(_) => Scheme::Exec,
+            Address::Descriptor(_) | Address::Inherited | Address::Stdio => Scheme::Inherited,
         }
+    }
+
+    /// The connection to whoever started this process as its child: `fd:inherited`.
+    #[must_use]
+    pub fn inherited() -> Self {
+        Self::new(Address::Inherited)
+    }
+
+    /// Standard input and output: `fd:stdio`.
+    #[must_use]
+    pub fn stdio() -> Self {
+        Self::new(Address::Stdio)
     }
 
     /// The endpoint as the system knows it: for a name the full path of its socket or pipe, else as it is written.
@@ -188,7 +229,15 @@ impl Endpoint {
         Self::new(Address::Memory(name.into())).max_message(max_message)
     }
 
-    fn new(address: Address) -> Self {
+    /// The same settings for another address.
+    pub(crate) fn at(&self, address: Address) -> Self {
+        Self {
+            address,
+            ..self.clone()
+        }
+    }
+
+    pub(crate) fn new(address: Address) -> Self {
         let unset = Self {
             address,
             message_limit: 0,
@@ -202,7 +251,14 @@ impl Endpoint {
 
 impl Scheme {
     /// Every scheme of this version, on this platform or another.
-    pub const ALL: [Self; 4] = [Self::Memory, Self::Unix, Self::Pipe, Self::Tcp];
+    pub const ALL: [Self; 6] = [
+        Self::Memory,
+        Self::Unix,
+        Self::Pipe,
+        Self::Tcp,
+        Self::Exec,
+        Self::Inherited,
+    ];
 
     /// The word before the colon.
     #[must_use]
@@ -212,6 +268,8 @@ impl Scheme {
             Self::Unix => "unix",
             Self::Pipe => "pipe",
             Self::Tcp => "tcp",
+            Self::Exec => "exec",
+            Self::Inherited => "fd",
         }
     }
 
@@ -221,15 +279,17 @@ impl Scheme {
         match self {
             Self::Memory | Self::Tcp => true,
             Self::Unix => sys::HAS_UNIX_SOCKETS,
+            Self::Exec | Self::Inherited => sys::HAS_CHILDREN,
             Self::Pipe => sys::HAS_PIPES,
         }
     }
 
-    /// Whether the system vouches for who is at the other end, so that a service may depend on it.
+    /// Whether the system vouches for who is at the other end, so that a service may depend on it. Of `fd:` it depends
+    /// on the descriptor: the answer is that of a Unix socket.
     #[must_use]
     pub fn vouches_for_peer(self) -> bool {
         match self {
-            Self::Memory | Self::Unix | Self::Pipe => true,
+            Self::Memory | Self::Unix | Self::Pipe | Self::Exec | Self::Inherited => true,
             Self::Tcp => false,
         }
     }
@@ -279,6 +339,8 @@ impl FromStr for Endpoint {
             },
             "pipe" => pipe(rest),
             "tcp" => tcp(rest),
+            "exec" => exec(rest),
+            "fd" => descriptor(rest),
             _ => {
                 let known = Scheme::ALL.map(Scheme::as_str).join(":, ");
                 Err(format!(
@@ -391,6 +453,10 @@ impl fmt::Display for Address {
             Self::Path(path) => write!(formatter, "unix:{}", path.display()),
             Self::Tcp { host, port } if host.contains(':') => write!(formatter, "tcp:[{host}]:{port}"),
             Self::Tcp { host, port } => write!(formatter, "tcp:{host}:{port}"),
+            Self::Exec(command) => write!(formatter, "exec:{command}"),
+            Self::Descriptor(number) => write!(formatter, "fd:{number}"),
+            Self::Inherited => formatter.write_str("fd:inherited"),
+            Self::Stdio => formatter.write_str("fd:stdio"),
         }
     }
 }
@@ -497,6 +563,29 @@ fn path(path: &Path) -> Result<Address, String> {
         return Err("the path names a directory; add the name of the socket".into());
     }
     Ok(Address::Path(path.into()))
+}
+
+fn exec(text: &str) -> Result<Address, String> {
+    if text.contains('\0') {
+        return Err("a program's name and arguments have no NUL".into());
+    }
+    let text = text.trim_ascii();
+    if text.is_empty() {
+        return Err("the program is missing; write exec:PROGRAM ARGUMENTS".into());
+    }
+    Ok(Address::Exec(text.into()))
+}
+
+fn descriptor(text: &str) -> Result<Address, String> {
+    let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    match text {
+        "inherited" => Ok(Address::Inherited),
+        "stdio" => Ok(Address::Stdio),
+        _ => match text.parse() {
+            Ok(number) if is_number => Ok(Address::Descriptor(number)),
+            _ => Err("write the number of an open descriptor, \"inherited\" or \"stdio\"".into()),
+        },
+    }
 }
 
 fn tcp(text: &str) -> Result<Address, String> {

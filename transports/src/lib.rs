@@ -26,9 +26,11 @@
 
 mod appearance;
 mod birthplace;
+mod child;
 mod connecting;
 mod endpoint;
 mod error;
+mod inherited;
 mod interrupt;
 pub mod memory;
 mod message;
@@ -42,9 +44,11 @@ mod sys;
 
 pub use appearance::Appearance;
 pub use birthplace::Birthplace;
+pub use child::{Channel, Child, exec_command, spawn};
 pub use connecting::{connect, listen};
 pub use endpoint::{Endpoint, Scheme};
 pub use error::{Error, ErrorKind};
+pub use inherited::{Activated, Inherited, activated, inherit};
 pub use interrupt::Interrupt;
 pub use message::{Header, Message};
 pub use peer::{Identity, Peer};

@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::{Arc, Weak};
 
-use crate::sys;
+use crate::{Child, sys};
 
 /// Who is at the other end of a port, as far as the system vouches for it. Cheap to clone.
 #[derive(Clone)]
@@ -14,13 +14,15 @@ struct Inner {
     identity: Identity,
     /// Asked for the peer's executable while the connection lasts; weak, so that a `Peer` never keeps one open.
     stream: Weak<sys::Stream>,
+    /// The peer, if this process started it.
+    child: Option<Child>,
 }
 
 /// What the system says of a peer. It was true when the connection was made.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Identity {
-    /// Another process, or this one, through the kernel: a `unix:` or `pipe:` connection.
+    /// Another process, or this one, through the kernel: a `unix:` or `pipe:` connection, or one to a child.
     User {
         /// The effective user id.
         uid: u32,
@@ -38,13 +40,31 @@ pub enum Identity {
     },
     /// This very process: a `mem:` connection.
     SameProcess,
-    /// The system does not know: a `tcp:` connection.
+    /// The system does not know: a `tcp:` connection, or one over pipes.
     Anonymous,
 }
 
 impl Peer {
     pub(crate) fn new(identity: Identity, stream: Weak<sys::Stream>) -> Self {
-        Self(Arc::new(Inner { identity, stream }))
+        Self(Arc::new(Inner {
+            identity,
+            stream,
+            child: None,
+        }))
+    }
+
+    pub(crate) fn started(identity: Identity, stream: Weak<sys::Stream>, child: Child) -> Self {
+        Self(Arc::new(Inner {
+            identity,
+            stream,
+            child: Some(child),
+        }))
+    }
+
+    /// The peer's process, if this one started it for this connection.
+    #[must_use]
+    pub fn child(&self) -> Option<&Child> {
+        self.0.child.as_ref()
     }
 
     /// What the system says of the peer.

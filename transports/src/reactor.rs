@@ -1,11 +1,12 @@
 //! What an async driver waits on, in Tokio's reactor.
 
 use std::fmt;
+use std::process::ExitStatus;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use crate::memory::{DATA, Doorbell, SPACE};
-use crate::{Error, ErrorKind, sys};
+use crate::{Child, Error, ErrorKind, sys};
 
 /// Tells a task when a port or a listener has news. Edge-triggered: news is told once, until the look at it says
 /// that it saw all there was.
@@ -204,6 +205,20 @@ pub async fn termination() -> Result<(), Error> {
     let mut signals = registered(sys::Termination::listen)?;
     std::future::poll_fn(|cx| signals.poll(cx)).await;
     Ok(())
+}
+
+/// Waits until a child has ended, and tells how. Dropping the future stops the waiting only.
+///
+/// # Errors
+/// `Unsupported` outside of a Tokio runtime with I/O enabled; those of [`Child::try_wait`].
+pub async fn exited(child: &Child) -> Result<ExitStatus, Error> {
+    let mut news = registered(|| sys::ChildNews::of(child.watch()))?;
+    loop {
+        if let Some(status) = child.try_wait()? {
+            return Ok(status);
+        }
+        std::future::poll_fn(|cx| news.poll(cx)).await.map_err(gone)?;
+    }
 }
 
 impl fmt::Debug for Source {

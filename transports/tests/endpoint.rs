@@ -54,7 +54,7 @@ fn what_is_none() {
         ("", "\"\" is not an endpoint: the name is empty"),
         (
             ":",
-            "\":\" is not an endpoint: the transport \":\" is not known here; use mem:, unix:, pipe:, tcp:, or a plain name",
+            "\":\" is not an endpoint: the transport \":\" is not known here; use mem:, unix:, pipe:, tcp:, exec:, fd:, or a plain name",
         ),
         ("unix:", "\"unix:\" is not an endpoint: the name is empty"),
         ("unix:@", "\"unix:@\" is not an endpoint: the name is empty"),
@@ -99,11 +99,11 @@ fn what_is_none() {
         ),
         (
             "ring:store",
-            "\"ring:store\" is not an endpoint: the transport \"ring:\" is not known here; use mem:, unix:, pipe:, tcp:, or a plain name",
+            "\"ring:store\" is not an endpoint: the transport \"ring:\" is not known here; use mem:, unix:, pipe:, tcp:, exec:, fd:, or a plain name",
         ),
         (
             "UNIX:store",
-            "\"UNIX:store\" is not an endpoint: the transport \"UNIX:\" is not known here; use mem:, unix:, pipe:, tcp:, or a plain name",
+            "\"UNIX:store\" is not an endpoint: the transport \"UNIX:\" is not known here; use mem:, unix:, pipe:, tcp:, exec:, fd:, or a plain name",
         ),
         (
             "tcp:",

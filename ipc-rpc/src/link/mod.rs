@@ -14,7 +14,7 @@ mod share;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::Waker;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use transports::{Birthplace, Endpoint, Interrupt, Message, Peer, Port};
 
@@ -24,7 +24,8 @@ pub(crate) use places::{Ended, Pending};
 #[cfg(feature = "tokio")]
 pub(crate) use share::Share;
 
-use crate::connection::{self, Config, Connection, ReplyStatus, Role};
+use crate::child::Leash;
+use crate::connection::{self, Config, Connection, ReplyStatus, Role, State};
 use crate::sync::{lock, try_lock};
 use crate::{Error, ErrorKind, Limits, Outcome};
 
@@ -46,6 +47,8 @@ pub(crate) struct Link {
     pub(crate) peer: Peer,
     pub(crate) endpoint: Endpoint,
     pub(crate) limits: Limits,
+    /// The peer is a child of ours, which ends with the connection.
+    leash: Option<Leash>,
     /// We connected; the peer is the server.
     connecting: bool,
     interrupt: Interrupt,
@@ -59,16 +62,24 @@ pub(crate) struct Link {
 }
 
 impl Link {
-    pub(crate) fn new(port: Port, config: Config, limits: Limits) -> Result<Arc<Self>, Error> {
+    /// A connection over `port`. If that leads to a child of ours, the child has `grace` to end after the connection.
+    pub(crate) fn new(
+        port: Port,
+        config: Config,
+        limits: Limits,
+        grace: Duration,
+    ) -> Result<Arc<Self>, Error> {
         static NEXT_ID: AtomicU64 = AtomicU64::new(1);
         let created = Instant::now();
         let connecting = config.role != Role::Accepting;
+        let leash = port.peer.child().map(|child| Leash::new(child.clone(), grace));
         let core = Connection::new(config, created)?;
         Ok(Arc::new(Self {
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
             peer: port.peer,
             endpoint: port.endpoint,
             limits,
+            leash,
             connecting,
             interrupt: port.receiver.interrupt(),
             birthplace: Birthplace::here(),
@@ -195,7 +206,31 @@ impl Link {
         out.core.handle_end(error);
         let woken = out.settle();
         drop(out);
+        self.release();
         wake_all(woken);
+    }
+
+    /// Why the port has ended: what the system says of a child, else `told`.
+    fn why_ended(&self, told: Error) -> Error {
+        match &self.leash {
+            // A connection that was closed needs no other reason.
+            Some(leash) if told.kind() == ErrorKind::PeerDied && self.out().core.state() != State::Closed => {
+                Error::new(ErrorKind::PeerDied, leash.why_ended())
+            }
+            _ => told,
+        }
+    }
+
+    /// The peer's process, if it is a child of ours.
+    pub(crate) fn child(&self) -> Option<&transports::Child> {
+        self.leash.as_ref().map(Leash::child)
+    }
+
+    /// A child whose connection has ended is to end, too.
+    fn release(&self) {
+        if let Some(leash) = &self.leash {
+            leash.release();
+        }
     }
 
     /// Runs what is due.
@@ -230,6 +265,7 @@ impl Link {
         out.push(self);
         let woken = out.settle();
         drop(out);
+        self.release();
         wake_all(woken);
         self.interrupt.raise();
     }
@@ -324,6 +360,9 @@ impl Link {
 
     /// The other side, as messages name it.
     pub(crate) fn peer_name(&self) -> String {
+        if let Some(child) = self.child() {
+            return child.to_string();
+        }
         let pid = self
             .peer
             .pid()

@@ -98,7 +98,10 @@ impl Out {
         body: &mut Vec<u8>,
     ) -> Result<Start, Error> {
         if self.broken {
-            let sentence = format!("{} is gone; connect again", link.peer_name());
+            let sentence = match &link.leash {
+                Some(leash) => format!("{}; connect again", leash.why_gone()),
+                None => format!("{} is gone; connect again", link.peer_name()),
+            };
             return Err(Error::new(ErrorKind::PeerDied, sentence));
         }
         if !self.has_room(link) {
@@ -128,7 +131,15 @@ impl Out {
         }
         match sent {
             Ok(_) => Ok(Start::Wait),
-            Err(error) => Err(self.send_failed(error)),
+            Err(error) => {
+                let error = self.send_failed(error);
+                match &link.leash {
+                    Some(leash) if error.kind() == ErrorKind::PeerDied => {
+                        Err(Error::new(ErrorKind::PeerDied, leash.why_gone()))
+                    }
+                    _ => Err(error),
+                }
+            }
         }
     }
 

@@ -5,6 +5,7 @@
 use std::io::Write;
 use std::sync::mpsc::{self, Receiver};
 
+use ipc_rpc::ServiceClient;
 use tests::meter::Counting;
 use tests::subject::{Plan, Served, SubjectClient};
 
@@ -16,6 +17,13 @@ fn main() {
     let [_, role, argument] = &arguments[..] else {
         panic!("usage: subject ROLE ARGUMENT")
     };
+    let plan = || serde_json::from_str(argument).expect("a plan");
+    match role.as_str() {
+        "child" => return child(&plan()),
+        "family" => return family(argument),
+        "activated" => return activated(plan()),
+        _ => {}
+    }
     let (heard, lines) = mpsc::channel();
     std::thread::spawn(move || {
         for line in std::io::stdin().lines().map_while(Result::ok) {
@@ -26,6 +34,7 @@ fn main() {
     });
     match role.as_str() {
         "serve" => serve(&serde_json::from_str(argument).expect("a plan")),
+        "parent" => parent(argument),
         "hold" => hold(argument),
         "crowd" => crowd(argument),
         #[cfg(unix)]
@@ -95,6 +104,51 @@ fn serve(plan: &Plan) {
     }
 }
 
+/// Serves whoever started it; all that it says goes to standard error.
+fn child(plan: &Plan) {
+    if let Err(error) = Served::new(plan).and_then(|served| served.run(plan)) {
+        eprintln!("subject: {error}");
+        std::process::exit(1);
+    }
+}
+
+/// As `child`, with a child of its own that lives on and whose process id goes into a file.
+fn family(file: &str) {
+    let plan = Plan::at("fd:inherited");
+    let served = Served::new(&plan).expect("it was started as a child");
+    let mut grandchild = std::process::Command::new("sleep")
+        .arg("1000")
+        .spawn()
+        .expect("sleep(1) runs");
+    std::fs::write(file, grandchild.id().to_string()).expect("the file can be written");
+    served.run(&plan).expect("it serves");
+    // The test may have ended it.
+    let _ = grandchild.kill();
+    grandchild.wait().expect("a child can be waited for");
+}
+
+/// Serves at the sockets of a service manager.
+fn activated(mut plan: Plan) {
+    let sockets = ipc_rpc::activated().expect("the variables are in order");
+    let [(endpoint, name)] = &sockets[..] else {
+        panic!("one socket is expected: {sockets:?}")
+    };
+    assert_eq!(name.as_deref(), Some("store"));
+    plan.endpoint = endpoint.to_string();
+    child(&plan);
+}
+
+/// Starts a child, says which, and stays until it is killed.
+fn parent(plan: &str) {
+    let mut command = std::process::Command::new(std::env::current_exe().expect("this program has a file"));
+    command.args(["child", plan]);
+    let client = SubjectClient::spawn(command).wait().expect("the child serves");
+    say(client.as_client().child().expect("it is a child").pid());
+    // A call that nobody answers.
+    let _ = client.hold(1).wait();
+}
+
+/// Makes calls that nobody answers, until it is killed.
 /// Is as many clients as it is told, all of which call once at first, and again once a number was noted.
 fn crowd(argument: &str) {
     let (count, endpoint) = argument.split_once(' ').expect("a number and an endpoint");

@@ -38,6 +38,8 @@ pub(super) struct SocketReceiver {
     after_large: bool,
     end: Option<End>,
     drained: bool,
+    /// A message has come: the other side knows how to write them.
+    introduced: bool,
 }
 
 /// Why nothing more is read.
@@ -64,6 +66,7 @@ impl SocketReceiver {
             after_large: false,
             end: None,
             drained: false,
+            introduced: false,
         }
     }
 
@@ -216,6 +219,20 @@ impl SocketReceiver {
         }
     }
 
+    /// What to say of a pipe that begins with something else than a message: standard output is a place where a program
+    /// may print.
+    fn printed(&self) -> Option<Error> {
+        const SHOWN: usize = 60;
+        let text = self.buffer.get(self.start..).filter(|text| !text.is_empty())?;
+        if self.introduced || !self.link.stream.is_piped() {
+            return None;
+        }
+        let shown = String::from_utf8_lossy(&text[..text.len().min(SHOWN)]);
+        let more = if text.len() > SHOWN { " ..." } else { "" };
+        let message = format!("the other side's output begins with {shown:?}{more}, which is no message");
+        Some(Error::new(ErrorKind::Protocol, message))
+    }
+
     fn look(&mut self, message: &mut Message) -> Result<Received, Error> {
         let mut share = SHARE;
         loop {
@@ -247,8 +264,12 @@ impl Receiver for SocketReceiver {
         if let Some(End::Broken { kind, message }) = &self.end {
             return Err(Error::new(*kind, message.clone()));
         }
-        let received = self.look(message);
-        if let Err(error) = &received {
+        let mut received = self.look(message);
+        self.introduced |= matches!(received, Ok(Received::Message));
+        if let Err(error) = &mut received {
+            if let Some(text) = self.printed() {
+                *error = text;
+            }
             // Whatever follows cannot be trusted to begin with a header.
             self.end = Some(End::Broken {
                 kind: error.kind(),

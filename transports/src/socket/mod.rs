@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 pub(crate) use tcp::{connect as connect_tcp, listen as listen_tcp};
 pub(crate) use unix::{connect_pipe, connect_unix, listen_pipe, listen_unix};
 
-use crate::{Birthplace, Endpoint, Identity, Peer, Port, sys};
+use crate::{Birthplace, Child, Endpoint, Identity, Listener, Peer, Port, sys};
 
 /// Bytes that a sender queues before it refuses more, as long as anything is queued: 16 MiB.
 pub(crate) const QUEUE_LIMIT: usize = 16 << 20;
@@ -51,10 +51,31 @@ impl Drop for Link {
 }
 
 /// The port of a connected stream.
-fn port(stream: sys::Stream, identity: Identity, endpoint: Endpoint) -> Port {
-    let limit = endpoint.message_limit();
+pub(crate) fn port(stream: sys::Stream, identity: Identity, endpoint: Endpoint) -> Port {
     let stream = Arc::new(stream);
     let peer = Peer::new(identity, Arc::downgrade(&stream));
+    with_peer(stream, peer, endpoint)
+}
+
+/// The port of a stream that is connected to a child of this process.
+pub(crate) fn port_of_child(
+    stream: sys::Stream,
+    identity: Identity,
+    endpoint: Endpoint,
+    child: Child,
+) -> Port {
+    let stream = Arc::new(stream);
+    let peer = Peer::started(identity, Arc::downgrade(&stream), child);
+    with_peer(stream, peer, endpoint)
+}
+
+/// Accepts from an inherited socket.
+pub(crate) fn adopted(acceptor: sys::Acceptor, endpoint: Endpoint) -> Box<dyn Listener> {
+    Box::new(listener::SocketListener::new(acceptor, endpoint, None))
+}
+
+fn with_peer(stream: Arc<sys::Stream>, peer: Peer, endpoint: Endpoint) -> Port {
+    let limit = endpoint.message_limit();
     let link = Arc::new(Link {
         stream,
         peer_gone: AtomicBool::new(false),

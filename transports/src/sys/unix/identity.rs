@@ -72,6 +72,14 @@ impl Death {
     }
 }
 
+#[cfg(feature = "tokio")]
+impl From<OwnedFd> for Death {
+    /// Takes a pidfd.
+    fn from(pidfd: OwnedFd) -> Self {
+        Self(pidfd)
+    }
+}
+
 impl AsFd for Death {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
@@ -91,6 +99,7 @@ mod platform {
 
     use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
+    use super::super::stream::Witness;
     use super::{Death, Identity, OwnedFd, PeerProcess, Stream, io};
 
     /// Since Linux 6.5; not in libc yet. The value of asm-generic/socket.h.
@@ -135,6 +144,10 @@ mod platform {
         // The most that a process may have: include/uapi/linux/limits.h.
         const NGROUPS_MAX: usize = 65_536;
         let mut groups: Vec<libc::gid_t> = Vec::new();
+        if !matches!(stream.witness(), Witness::System) {
+            // The socket would tell ours.
+            return groups;
+        }
         // Most processes have few; a kernel that has more to tell says how much.
         let mut room = 32;
         while room <= NGROUPS_MAX {
@@ -179,6 +192,11 @@ mod platform {
     impl PeerProcess {
         /// Begins to watch the peer of a stream. Fails only where it could succeed later.
         pub(crate) fn of(stream: &Stream) -> io::Result<Self> {
+            match stream.witness() {
+                Witness::System => {}
+                Witness::Child(Some(pidfd)) => return Ok(Self::Watched(Death(pidfd.try_clone()?))),
+                Witness::Child(None) | Witness::Nobody => return Ok(Self::Untold),
+            }
             let mut pidfd: RawFd = -1;
             let mut length = size_of::<RawFd>() as libc::socklen_t;
             // SAFETY: the socket is open, and the option writes at most `length` bytes into `pidfd`, an integer.
@@ -232,6 +250,7 @@ mod platform {
 mod platform {
     use std::os::fd::AsRawFd;
 
+    use super::super::stream::Witness;
     use super::{Identity, PeerProcess, Stream, io};
 
     impl Stream {
@@ -289,8 +308,10 @@ mod platform {
 
     impl PeerProcess {
         /// There are no pidfds here.
-        pub(crate) fn of(_stream: &Stream) -> io::Result<Self> {
-            Ok(Self::Untold)
+        pub(crate) fn of(stream: &Stream) -> io::Result<Self> {
+            match stream.witness() {
+                Witness::System | Witness::Child(_) | Witness::Nobody => Ok(Self::Untold),
+            }
         }
     }
 }

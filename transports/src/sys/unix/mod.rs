@@ -5,11 +5,13 @@ mod directory;
 mod fifo;
 mod fork;
 mod identity;
+mod inherit;
 mod names;
 #[cfg(feature = "tokio")]
 mod reactor;
 mod servers;
 mod sockets;
+mod spawn;
 mod stream;
 #[cfg(feature = "tokio")]
 mod termination;
@@ -26,11 +28,13 @@ pub(crate) use claim::Claim;
 pub(crate) use fifo::{connect_pipe, listen_pipe};
 pub(crate) use fork::{is_process_mark, process_mark};
 pub(crate) use identity::{executable, group, own_groups, peer_groups, user};
+pub(crate) use inherit::{Adopted, Bound, adopt, adopt_stdio};
 pub(crate) use names::{pipe_path, socket_path};
 #[cfg(feature = "tokio")]
-pub(crate) use reactor::{Registration, WatchedPeer};
+pub(crate) use reactor::{ChildNews, Registration, WatchedPeer};
 pub(crate) use servers::servers;
 pub(crate) use sockets::{connect_unix, listen_unix};
+pub(crate) use spawn::{Spawned, Watch, fate, spawn_on_socket, spawn_on_stdio};
 pub(crate) use stream::{Acceptor, SpareDescriptor, Stream};
 #[cfg(feature = "tokio")]
 pub(crate) use termination::Termination;
@@ -41,6 +45,9 @@ use super::AcceptFailure;
 
 /// Whether `unix:` works here.
 pub(crate) const HAS_UNIX_SOCKETS: bool = true;
+
+/// Whether a child can be started with a connection, here.
+pub(crate) const HAS_CHILDREN: bool = true;
 
 /// Whether `pipe:` works here.
 pub(crate) const HAS_PIPES: bool = true;

@@ -7,10 +7,11 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::fifo::has_no_reader;
 use super::identity::{Death, PeerProcess};
-use super::{Acceptor, Appearance, Stream};
+use super::{Acceptor, Appearance, Stream, Watch};
 
 /// A stream, an acceptor or a death that Tokio's reactor watches, edge-triggered.
 pub(crate) struct Registration {
@@ -35,7 +36,7 @@ pub(crate) enum WatchedPeer {
 }
 
 /// Owns what it watches, so that the descriptor stays open and the same for as long as it is registered.
-enum Watched {
+pub(crate) enum Watched {
     Stream(Arc<Stream>),
     /// The writing end of a stream that has one of its own.
     Writing(Arc<Stream>),
@@ -146,6 +147,30 @@ impl Registration {
             main: watch(watched, interest)?,
             fifos: None,
         })
+    }
+}
+
+/// Tells when a child of ours may have ended.
+pub(crate) enum ChildNews {
+    Pidfd(AsyncFd<Watched>),
+    /// Of all children: without pidfds there is nothing better.
+    Signal(Signal),
+}
+
+impl ChildNews {
+    pub(crate) fn of(child: &Watch) -> io::Result<Self> {
+        Ok(match child.try_clone()? {
+            Some(pidfd) => Self::Pidfd(watch(Watched::Death(pidfd.into()), Interest::READABLE)?),
+            None => Self::Signal(signal(SignalKind::child())?),
+        })
+    }
+
+    /// Ready at the end of the child, or for no reason. Once it has ended, ready for ever.
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Pidfd(pidfd) => pidfd.poll_read_ready(cx).map_ok(drop),
+            Self::Signal(signal) => signal.poll_recv(cx).map(|_| Ok(())),
+        }
     }
 }
 

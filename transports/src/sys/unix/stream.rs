@@ -8,17 +8,32 @@ use std::sync::Arc;
 
 use rustix::net::{SendAncillaryBuffer, SendFlags, Shutdown};
 
-use super::fifo::{Fifos, Rendezvous};
+use super::fifo::{self, Fifos, Rendezvous};
 use crate::Identity;
 use crate::socket::Tag;
 use crate::sys::Arrival;
 
 /// A connected stream: non-blocking, closed on exec, never the cause of SIGPIPE.
-pub(crate) struct Stream(Kind);
+pub(crate) struct Stream(Kind, Witness);
 
 enum Kind {
     Socket(OwnedFd),
     Fifos(Fifos),
+    /// A child's standard input and output, or our own.
+    Pipes {
+        read: OwnedFd,
+        write: OwnedFd,
+    },
+}
+
+/// Who tells which process is at the other end.
+pub(super) enum Witness {
+    /// The system, asked about the socket.
+    System,
+    /// We started it. A pidfd, if the system has one: the socket would name the one who made the pair, ourselves.
+    Child(Option<OwnedFd>),
+    /// Nobody: pipes tell nothing.
+    Nobody,
 }
 
 /// Where clients come in: non-blocking, closed on exec.
@@ -35,14 +50,33 @@ pub(crate) struct SpareDescriptor(#[expect(dead_code, reason = "only held")] Own
 impl Stream {
     /// Takes a socket that is non-blocking and closed on exec already.
     pub(super) fn new(socket: OwnedFd) -> io::Result<Self> {
+        Self::with_witness(socket, Witness::System)
+    }
+
+    /// As [`Stream::new`], where the socket may not know who is at the other end.
+    pub(super) fn with_witness(socket: OwnedFd, witness: Witness) -> io::Result<Self> {
         // Elsewhere each send says it.
         #[cfg(target_vendor = "apple")]
         rustix::net::sockopt::set_socket_nosigpipe(&socket, true)?;
-        Ok(Self(Kind::Socket(socket)))
+        Ok(Self(Kind::Socket(socket), witness))
+    }
+
+    /// Takes two pipes, one for each direction, that are non-blocking and closed on exec already.
+    pub(super) fn pipes(read: OwnedFd, write: OwnedFd, witness: Witness) -> Self {
+        Self(Kind::Pipes { read, write }, witness)
+    }
+
+    pub(super) fn witness(&self) -> &Witness {
+        &self.1
+    }
+
+    /// Whether the other side may have written to it as a program writes to its standard output.
+    pub(crate) fn is_piped(&self) -> bool {
+        matches!(self.0, Kind::Pipes { .. })
     }
 
     pub(super) fn fifos(fifos: Fifos) -> Self {
-        Self(Kind::Fifos(fifos))
+        Self(Kind::Fifos(fifos), Witness::Nobody)
     }
 
     /// Who is at the other end; asked once when the connection is made.
@@ -50,6 +84,7 @@ impl Stream {
         match &self.0 {
             Kind::Socket(_) => self.socket_identity(),
             Kind::Fifos(fifos) => Ok(fifos.identity()),
+            Kind::Pipes { .. } => Ok(Identity::Anonymous),
         }
     }
 
@@ -61,7 +96,7 @@ impl Stream {
     /// What each frame has to bear, where the system cannot tell of a third writer.
     pub(crate) fn tag(&self) -> Option<Tag> {
         match &self.0 {
-            Kind::Socket(_) => None,
+            Kind::Socket(_) | Kind::Pipes { .. } => None,
             Kind::Fifos(fifos) => Some(fifos.tag()),
         }
     }
@@ -71,13 +106,14 @@ impl Stream {
         match &self.0 {
             Kind::Socket(_) => None,
             Kind::Fifos(fifos) => Some(fifos.writing()),
+            Kind::Pipes { write, .. } => Some(write),
         }
     }
 
     /// What loses its last reader if the server ends before it accepts us.
     pub(super) fn rendezvous(&self) -> Option<Arc<OwnedFd>> {
         match &self.0 {
-            Kind::Socket(_) => None,
+            Kind::Socket(_) | Kind::Pipes { .. } => None,
             Kind::Fifos(fifos) => fifos.rendezvous(),
         }
     }
@@ -90,6 +126,7 @@ impl Stream {
         let flags = SendFlags::empty();
         let sent = match (&self.0, pieces) {
             (Kind::Fifos(fifos), pieces) => fifos.send(pieces)?,
+            (Kind::Pipes { write, .. }, pieces) => fifo::write(write, pieces)?,
             (Kind::Socket(socket), [one]) => rustix::net::send(socket, one, flags)?,
             (Kind::Socket(socket), several) => {
                 rustix::net::sendmsg(socket, several, &mut SendAncillaryBuffer::default(), flags)?
@@ -132,6 +169,7 @@ impl Stream {
             Kind::Socket(socket) => receive(socket, pieces)?,
             Kind::Fifos(fifos) if fifos.may_receive()? => (read(fifos.reading(), pieces)?, false),
             Kind::Fifos(_) => (0, false),
+            Kind::Pipes { read: pipe, .. } => (read(pipe, pieces)?, false),
         };
 
         let to_body = bytes.min(body_room);
@@ -148,7 +186,7 @@ impl Stream {
         })
     }
 
-    /// Ends both directions, also for other holders of the descriptor.
+    /// Ends both directions, also for other holders of the descriptor. Pipes end when they are closed.
     pub(crate) fn shutdown(&self) {
         match &self.0 {
             Kind::Socket(socket) => {
@@ -156,6 +194,10 @@ impl Stream {
                 let _ = rustix::net::shutdown(socket, Shutdown::Both);
             }
             Kind::Fifos(fifos) => fifos.shutdown(),
+            Kind::Pipes { read, write } => {
+                fifo::detach(read);
+                fifo::detach(write);
+            }
         }
     }
 }
@@ -205,6 +247,7 @@ impl AsFd for Stream {
         match &self.0 {
             Kind::Socket(socket) => socket.as_fd(),
             Kind::Fifos(fifos) => fifos.reading().as_fd(),
+            Kind::Pipes { read, .. } => read.as_fd(),
         }
     }
 }

@@ -48,6 +48,11 @@ pub(super) enum Waitable<'a, S> {
 pub(crate) struct SpareDescriptor;
 
 impl Stream {
+    /// Whether it is a pair of anonymous pipes: there are none yet.
+    pub(crate) fn is_piped(&self) -> bool {
+        false
+    }
+
     pub(super) fn pipe(pipe: PipeStream) -> Self {
         Self(Kind::Pipe(pipe))
     }

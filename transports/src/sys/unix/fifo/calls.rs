@@ -47,7 +47,7 @@ pub(super) fn silence(fifo: &OwnedFd) -> io::Result<()> {
 }
 
 /// Writes as much as goes. `BrokenPipe` if nobody reads, and never a signal: the program may have one that kills it.
-pub(super) fn write(fifo: &OwnedFd, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
+pub(in crate::sys::unix) fn write(fifo: &OwnedFd, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
     #[cfg(not(target_vendor = "apple"))]
     let quiet = Quiet::begin()?;
     let written = rustix::io::writev(fifo, pieces);
@@ -58,7 +58,7 @@ pub(super) fn write(fifo: &OwnedFd, pieces: &[IoSlice<'_>]) -> io::Result<usize>
 
 /// Lets `fifo` go while others still hold its number: from now on that stands for `/dev/null`. Without a descriptor to
 /// do that with, it stays open until they let go.
-pub(super) fn detach(fifo: &OwnedFd) {
+pub(in crate::sys::unix) fn detach(fifo: &OwnedFd) {
     use rustix::fs::{Mode, OFlags};
     let Ok(nothing) = rustix::fs::open(c"/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()) else {
         return;

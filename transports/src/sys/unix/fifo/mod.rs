@@ -20,6 +20,7 @@ mod stream;
 use crate::endpoint::{Address, PipeMode};
 use crate::{Endpoint, Error, ErrorKind};
 pub(super) use accept::Rendezvous;
+pub(super) use calls::{detach, write};
 
 pub(crate) use accept::listen_pipe;
 pub(crate) use connect::connect_pipe;
