@@ -5,4 +5,5 @@ mod errors;
 mod hello;
 mod kv;
 mod process;
+mod spawn;
 mod tour;
