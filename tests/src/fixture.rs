@@ -285,4 +285,4 @@ impl Drop for InThread {
 }
 
 /// Short enough to wait for, long enough for a busy machine not to end it early.
-pub const MOMENT: Duration = Duration::from_millis(50);
+pub const MOMENT: Duration = Duration::from_millis(100);

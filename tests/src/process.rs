@@ -122,6 +122,27 @@ impl Helper {
         Duration::from_millis(10 * ticks)
     }
 
+    /// Stops it as Ctrl-Z does, and returns when all its threads have stopped.
+    ///
+    /// # Panics
+    /// If that fails.
+    pub fn stop(&self) {
+        self.signal("STOP");
+        let is_stopped = |task: std::io::Result<std::fs::DirEntry>| {
+            let stat = task.and_then(|task| std::fs::read_to_string(task.path().join("stat")));
+            let stat = stat.expect("the process lives");
+            let (_, fields) = stat.rsplit_once(") ").expect("a name in parentheses");
+            fields.starts_with('T')
+        };
+        // The signal has to reach each thread where it runs, of which nobody is told.
+        while !std::fs::read_dir(format!("/proc/{}/task", self.pid()))
+            .expect("the process lives")
+            .all(is_stopped)
+        {
+            std::thread::yield_now();
+        }
+    }
+
     /// Sends it a signal by name, as `STOP`.
     ///
     /// # Panics

@@ -44,7 +44,7 @@ fn a_stopped_server_is_reported() {
             f.start(async move { (f.end(client.hold(1)).await, Instant::now()) })
         };
         f.end(client.until_held(1)).await.unwrap();
-        server.process().signal("STOP");
+        server.process().stop();
         let stopped = Instant::now();
         let (result, ended) = held.join().await;
         let error = result.unwrap_err();
@@ -74,10 +74,10 @@ fn a_stopped_server_is_reported() {
 fn a_server_that_answers_late_is_left_alone() {
     everywhere(async |f| {
         let server = f.server();
-        let connect = f.connect::<SubjectClient>(&server).keepalive(INTERVAL / 10);
+        let connect = f.connect::<SubjectClient>(&server).keepalive(INTERVAL / 3);
         let client = f.end(connect).await.unwrap();
         // A handler may wait for as long as it likes: it is the server that has to answer, not the handler.
-        assert_eq!(f.end(client.after(500)).await.unwrap(), 500);
+        assert_eq!(f.end(client.after(600)).await.unwrap(), 600);
         // Between two calls, a client that blocks neither asks nor reads.
         std::thread::sleep(INTERVAL / 2);
         assert_eq!(f.end(client.after(100)).await.unwrap(), 100);
@@ -96,7 +96,7 @@ fn a_stopped_client_is_reported() {
         let mut victim = Helper::start(PROGRAM, "hold", &server.endpoint().to_string(), |_| {});
         assert_eq!(victim.line(), "connected");
         f.end(canary.until_held(8)).await.unwrap();
-        victim.signal("STOP");
+        victim.stop();
         let stopped = Instant::now();
         f.end(canary.until_abandoned(8)).await.unwrap();
         f.end(canary.until_rundowns(1)).await.unwrap();
@@ -118,7 +118,7 @@ fn a_stopped_client_is_reported() {
 fn an_idle_client_is_not_asked() {
     everywhere(async |f| {
         let plan = Plan {
-            keepalive: Some(40),
+            keepalive: Some(200),
             ..f.plan()
         };
         let server = f.serve(&plan);
@@ -126,11 +126,11 @@ fn an_idle_client_is_not_asked() {
         let canary = f.client(&server).await;
         let connection = f.end(client.seen()).await.unwrap().connection;
         // Nobody reads for the blocking client meanwhile.
-        f.end(canary.after(400)).await.unwrap();
+        f.end(canary.after(600)).await.unwrap();
         let seen = f.end(client.seen()).await.unwrap();
         assert_eq!(seen.connection, connection);
         // While one of its calls is in progress it has to answer, and does.
-        assert_eq!(f.end(client.after(400)).await.unwrap(), 400);
+        assert_eq!(f.end(client.after(600)).await.unwrap(), 600);
     });
 }
 
@@ -171,7 +171,7 @@ fn a_ping_is_answered_by_a_server_that_is_asked_by_keepalive_too() {
         let server = f.server();
         let connect = f
             .connect::<SubjectClient>(&server)
-            .keepalive(Duration::from_millis(8));
+            .keepalive(Duration::from_millis(100));
         let client = f.end(connect).await.unwrap();
         for _ in 0..50 {
             f.end(client.as_client().ping()).await.unwrap();

@@ -190,6 +190,7 @@ fn a_list_tells_who_serves_and_what_is_stale() {
 
     let alive = Helper::serve(PROGRAM, &Plan::at("alive"), sandbox);
     let mut dead = Helper::serve(PROGRAM, &Plan::at("dead"), sandbox);
+    let piped = Helper::serve(PROGRAM, &Plan::at("pipe:piped"), sandbox);
     let _at_a_path = InThread::serve(&Plan::at(at(&runtime.path().join("path.sock")))).unwrap();
     dead.kill();
     dead.leave_behind();
@@ -198,20 +199,21 @@ fn a_list_tells_who_serves_and_what_is_stale() {
     fs::write(names.join("file.sock"), "").unwrap();
     fs::write(names.join("-bad-.sock"), "").unwrap();
 
-    let expected = |name: &str, pid: u32, stale: bool| {
+    let expected = |scheme: &str, name: &str, pid: u32, stale: bool| {
         (
             format!(
-                "{name} unix:{name} pid Some({pid}) Some({:?}) since Some(",
+                "{name} {scheme}:{name} pid Some({pid}) Some({:?}) since Some(",
                 PathBuf::from(PROGRAM)
             ),
             format!(") stale {stale}"),
         )
     };
     let listed = list();
-    assert_eq!(listed.len(), 2, "{listed:?}");
+    assert_eq!(listed.len(), 3, "{listed:?}");
     let all = [
-        expected("alive", alive.pid(), false),
-        expected("dead", dead.pid(), true),
+        expected("unix", "alive", alive.pid(), false),
+        expected("unix", "dead", dead.pid(), true),
+        expected("pipe", "piped", piped.pid(), false),
     ];
     for (line, (begin, end)) in listed.iter().zip(all) {
         let since = line.strip_prefix(&begin).and_then(|rest| rest.strip_suffix(&end));
@@ -222,8 +224,10 @@ fn a_list_tells_who_serves_and_what_is_stale() {
         assert!(since < 60, "{line}");
     }
     // The server that was looked at serves on.
-    let mut visitor = visitor_with(&Visit::to("alive"), sandbox);
-    assert_eq!(visitor.line(), "ok");
+    for served in ["alive", "pipe:piped"] {
+        let mut visitor = visitor_with(&Visit::to(served), sandbox);
+        assert_eq!(visitor.line(), "ok");
+    }
 }
 
 #[test]

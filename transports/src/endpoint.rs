@@ -126,7 +126,8 @@ impl Endpoint {
     /// path's directory has to let them through, too. Whom the server then lets in is for its `Server::allow` to say;
     /// without one, it still refuses all but its own user. It means nothing to a client.
     ///
-    /// A name cannot be opened like this, since its directory is private: listening at one fails with `InvalidEndpoint`.
+    /// A name cannot be opened like this, nor can a pipe, since their directory is private: listening at one fails with
+    /// `InvalidEndpoint`.
     #[must_use]
     pub fn allow_other_users(mut self) -> Self {
         self.other_users_allowed = true;

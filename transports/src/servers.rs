@@ -5,13 +5,13 @@ use std::time::SystemTime;
 
 use crate::{Endpoint, Error, sys};
 
-/// A name in the user's runtime directory, and who serves it.
+/// A name in the user's runtime directory, of a socket or of a pipe, and who serves it.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct ServerEntry {
-    /// The name, as clients connect to it.
+    /// The name by itself.
     pub name: String,
-    /// The same, as an endpoint.
+    /// The name as clients connect to it: `unix:store` or `pipe:store`.
     pub endpoint: Endpoint,
     /// The process that serves it or, if the entry is stale, that did. `None` if nobody tells.
     pub pid: Option<u32>,

@@ -53,7 +53,7 @@ fn server_stops(rounds: u64) {
                 mode.start(async move { mode.end(client.hold(round)).await })
             };
             mode.end(client.until_held(round + 1)).await.unwrap();
-            server.signal("STOP");
+            server.stop();
             for _ in 0..4 {
                 let since = Instant::now();
                 let error = mode.end(client.number(1).timeout(DEADLINE)).await.unwrap_err();
@@ -91,7 +91,7 @@ fn client_stops(rounds: u64) {
         let mut stopped = Helper::start(PROGRAM, "hold", &endpoint, |_| {});
         assert_eq!(stopped.line(), "connected");
         canary.until_held(8 * round).wait().unwrap();
-        stopped.signal("STOP");
+        stopped.stop();
         // Its replies wait for it; nobody else does.
         for token in 1000..1008 {
             canary.release(token).wait().unwrap();

@@ -46,10 +46,11 @@ const TRANSPORTS: [&str; 4] = [
     "tcp:0",
 ];
 
+type Connected = fn(Connect<TextClient>) -> Connect<TextClient>;
+
 /// More rows, each with a server of its own that is a child of the client: connected by a socket that it inherits, or by
 /// its standard input and output.
-const CHILDREN: [(&str, fn(Connect<TextClient>) -> Connect<TextClient>); 2] =
-    [("spawn", |child| child), ("stdio", |child| child.stdio())];
+const CHILDREN: [(&str, Connected); 2] = [("spawn", |child| child), ("stdio", |child| child.stdio())];
 
 fn main() -> ExitCode {
     let mut arguments = std::env::args().skip(1).peekable();

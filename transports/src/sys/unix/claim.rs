@@ -15,12 +15,15 @@ use rustix::io::Errno;
 use rustix::process::Pid;
 
 use super::directory::{self, kind_of};
+use super::identity;
 use super::names::socket_of;
 use crate::endpoint::Address;
 use crate::{Endpoint, Error, ErrorKind};
 
 /// Only the owner reads and writes.
-pub(super) const PRIVATE: u32 = 0o600;
+const PRIVATE: u32 = 0o600;
+/// Everybody may write to a socket, which is to connect to it.
+const OPEN: u32 = 0o666;
 
 /// How long a new owner may take to write who it is, and how often one looks meanwhile, before it goes unnamed.
 const SIGNED: Duration = Duration::from_millis(200);
@@ -38,6 +41,22 @@ pub(crate) struct Claim {
 }
 
 impl Claim {
+    /// The mode that a socket or FIFO is to have.
+    pub(super) fn mode_of(endpoint: &Endpoint) -> Result<u32, Error> {
+        match endpoint.address() {
+            _ if !endpoint.are_other_users_allowed() => Ok(PRIVATE),
+            Address::Path(_) => Ok(OPEN),
+            _ => {
+                let message = format!(
+                    "cannot serve {} to other users: the directory of names is private; use a path, as \
+                     unix:/run/store.sock",
+                    endpoint.quoted()
+                );
+                Err(Error::new(ErrorKind::InvalidEndpoint, message))
+            }
+        }
+    }
+
     /// Takes the claim to an endpoint's name or path, or says who has it.
     pub(super) fn take(endpoint: &Endpoint) -> Result<Self, Error> {
         let socket = socket_of(endpoint)?;
@@ -116,7 +135,7 @@ impl Claim {
     /// may have taken even its owner's bits.
     pub(super) fn made(&mut self, mode: u32) -> io::Result<()> {
         let there = self.socket.symlink_metadata()?;
-        self.made = Some(identity(&there));
+        self.made = Some(file_of(&there));
         if there.mode() & 0o777 != mode {
             set_mode(&self.socket, &there, mode)?;
         }
@@ -139,7 +158,7 @@ impl Drop for Claim {
         }
         let is_there = |path: &Path, known| {
             path.symlink_metadata()
-                .is_ok_and(|there| identity(&there) == known)
+                .is_ok_and(|there| file_of(&there) == known)
         };
         // Nothing to be done about a failure: the next owner replaces what is left.
         if self.made.is_some_and(|made| is_there(&self.socket, made)) {
@@ -148,7 +167,7 @@ impl Drop for Claim {
         if self
             .file
             .metadata()
-            .is_ok_and(|own| is_there(&self.lock, identity(&own)))
+            .is_ok_and(|own| is_there(&self.lock, file_of(&own)))
         {
             let _ = std::fs::remove_file(&self.lock);
         }
@@ -174,7 +193,7 @@ impl Owner {
     /// Not so if there is no such process; one in another process namespace than ours cannot be told from that.
     fn may_live(&self) -> bool {
         let pid = i32::try_from(self.pid).ok().and_then(Pid::from_raw);
-        pid.is_some_and(|pid| rustix::process::test_kill_process(pid) != Err(Errno::SRCH))
+        pid.is_some_and(identity::may_live)
     }
 
     /// What the lock beside a socket says.
@@ -275,7 +294,7 @@ fn acquire(endpoint: &Endpoint, path: &Path) -> Result<File, Error> {
         }
         // The former owner removes the file before it lets go: then this lock is of a file that nobody else will find.
         match path.symlink_metadata() {
-            Ok(found) if identity(&found) == identity(&there) => {}
+            Ok(found) if file_of(&found) == file_of(&there) => {}
             Ok(_) => continue,
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
             Err(error) => return Err(failed(error)),
@@ -323,7 +342,7 @@ fn set_mode(path: &Path, there: &Metadata, mode: u32) -> io::Result<()> {
 
     let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let opened = File::from(rustix::fs::open(path, flags, Mode::empty())?);
-    if identity(&opened.metadata()?) != identity(there) {
+    if file_of(&opened.metadata()?) != file_of(there) {
         return Err(io::ErrorKind::NotFound.into());
     }
     // The file itself: fchmod(2) refuses a descriptor that is a path only.
@@ -342,6 +361,6 @@ fn is_ours_and_unreadable(path: &Path) -> bool {
     })
 }
 
-fn identity(metadata: &Metadata) -> (u64, u64) {
+fn file_of(metadata: &Metadata) -> (u64, u64) {
     (metadata.dev(), metadata.ino())
 }

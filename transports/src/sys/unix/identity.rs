@@ -36,7 +36,12 @@ pub(crate) fn executable(stream: &Stream, pid: u32) -> Option<PathBuf> {
     (!death.has_come()).then_some(path)
 }
 
+pub(super) use platform::may_live;
 pub(crate) use platform::peer_groups;
+
+fn has_number(pid: rustix::process::Pid) -> bool {
+    rustix::process::test_kill_process(pid) != Err(rustix::io::Errno::SRCH)
+}
 
 /// The process at the other end.
 #[cfg_attr(
@@ -174,6 +179,16 @@ mod platform {
         Vec::new()
     }
 
+    /// Whether there is such a process and it has not ended. One that has, and whose parent does not care, still has its
+    /// number.
+    pub(crate) fn may_live(pid: Pid) -> bool {
+        match pidfd_open(pid, PidfdFlags::empty()) {
+            Ok(pidfd) => !Death(pidfd).has_come(),
+            // A kernel before 5.3, or a sandbox, unless there is no such process.
+            Err(_) => super::has_number(pid),
+        }
+    }
+
     impl PeerProcess {
         /// Begins to watch the peer of a stream. Fails only where it could succeed later.
         pub(crate) fn of(stream: &Stream) -> io::Result<Self> {
@@ -284,6 +299,11 @@ mod platform {
     /// Only the effective group is told here.
     pub(crate) fn peer_groups(_stream: &Stream) -> Vec<u32> {
         Vec::new()
+    }
+
+    /// Whether there is such a process.
+    pub(crate) fn may_live(pid: rustix::process::Pid) -> bool {
+        super::has_number(pid)
     }
 
     impl PeerProcess {

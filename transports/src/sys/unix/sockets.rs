@@ -12,9 +12,6 @@ use super::{Acceptor, Claim, Stream, claim, names};
 use crate::endpoint::Address;
 use crate::{Endpoint, Error, ErrorKind, connecting};
 
-/// Mode of a socket that others may use: whoever may write to it may connect.
-const OPEN: u32 = 0o666;
-
 /// Connects, bounded by the deadline; see [`crate::connect`].
 pub(crate) fn connect_unix(endpoint: &Endpoint, deadline: Option<Instant>) -> Result<Stream, Error> {
     let target = match endpoint.address() {
@@ -36,17 +33,7 @@ pub(crate) fn listen_unix(endpoint: &Endpoint) -> Result<(Acceptor, Option<Claim
     if let Address::Abstract(name) = endpoint.address() {
         return Ok((listen_abstract(endpoint, name)?, None));
     }
-    let mode = if !endpoint.are_other_users_allowed() {
-        claim::PRIVATE
-    } else if let Address::Name(_) = endpoint.address() {
-        let message = format!(
-            "cannot serve {} to other users: the directory of names is private; use a path, as unix:/run/store.sock",
-            endpoint.quoted()
-        );
-        return Err(Error::new(ErrorKind::InvalidEndpoint, message));
-    } else {
-        OPEN
-    };
+    let mode = Claim::mode_of(endpoint)?;
     let mut claim = Claim::take(endpoint)?;
     let target = Target::at(endpoint, claim.socket())?;
     claim.clear(endpoint, || attempt(&target.address, Some(Instant::now())))?;

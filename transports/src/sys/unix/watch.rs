@@ -31,7 +31,10 @@ pub(crate) struct Appearance {
 impl Appearance {
     /// Watches from now on. `None` where there is nothing to watch, or the system does not let us.
     pub(crate) fn watch(endpoint: &Endpoint) -> Option<Self> {
-        if !matches!(endpoint.address(), Address::Name(_) | Address::Path(_)) {
+        if !matches!(
+            endpoint.address(),
+            Address::Name(_) | Address::Path(_) | Address::Pipe { .. }
+        ) {
             return None;
         }
         let socket = socket_of(endpoint).ok()?;

@@ -14,7 +14,7 @@ use super::calls;
 use super::files::{self, Pair};
 use super::record::{REFUSED, Record};
 use super::stream::Fifos;
-use crate::sys::unix::{Acceptor, Claim, Stream, claim, user};
+use crate::sys::unix::{Acceptor, Claim, Stream, user};
 use crate::{Endpoint, Error};
 
 /// Records that lead nowhere, which one look passes over before it gives way to others. As many as the rendezvous
@@ -30,6 +30,7 @@ const BACKLOG: usize = 4096;
 /// Listens; see [`crate::listen`].
 pub(crate) fn listen_pipe(endpoint: &Endpoint) -> Result<(Acceptor, Option<Claim>), Error> {
     super::refuse_messages(endpoint)?;
+    let mode = Claim::mode_of(endpoint)?;
     let mut claim = Claim::take(endpoint)?;
     let path = claim.socket().to_owned();
     claim.clear(endpoint, || match files::open(&path, OFlags::WRONLY) {
@@ -43,7 +44,7 @@ pub(crate) fn listen_pipe(endpoint: &Endpoint) -> Result<(Acceptor, Option<Claim
     files::sweep(&path, None);
     let made = || {
         calls::make_fifo(&path)?;
-        claim.made(claim::PRIVATE)?;
+        claim.made(mode)?;
         Rendezvous::open(path)
     };
     match made() {

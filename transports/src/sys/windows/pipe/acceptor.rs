@@ -176,7 +176,11 @@ impl Waiting {
     fn is_connected(&mut self) -> io::Result<bool> {
         if !self.connected {
             // One that is gone again is met as one that closes at once.
-            self.connected = !matches!(self.instance.outcome()?, Outcome::UnderWay);
+            let mut outcome = self.instance.outcome()?;
+            if matches!(outcome, Outcome::Aborted) {
+                outcome = self.instance.connect()?;
+            }
+            self.connected = !matches!(outcome, Outcome::UnderWay);
         }
         Ok(self.connected)
     }

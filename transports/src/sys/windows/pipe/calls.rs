@@ -3,6 +3,7 @@
 use std::io;
 use std::os::windows::io::{AsRawHandle, FromRawHandle, OwnedHandle};
 use std::ptr;
+use std::sync::OnceLock;
 
 use windows_sys::Win32::Foundation::{GENERIC_READ, GENERIC_WRITE, INVALID_HANDLE_VALUE};
 use windows_sys::Win32::Security::SECURITY_ATTRIBUTES;
@@ -10,6 +11,7 @@ use windows_sys::Win32::Storage::FileSystem::{
     CreateFileW, FILE_FLAG_FIRST_PIPE_INSTANCE, FILE_FLAG_OVERLAPPED, OPEN_EXISTING, PIPE_ACCESS_DUPLEX,
     SECURITY_IDENTIFICATION, SECURITY_SQOS_PRESENT,
 };
+use windows_sys::Win32::System::IO::CreateIoCompletionPort;
 use windows_sys::Win32::System::Pipes::{
     CreateNamedPipeW, GetNamedPipeClientProcessId, GetNamedPipeServerProcessId, PIPE_READMODE_BYTE,
     PIPE_READMODE_MESSAGE, PIPE_REJECT_REMOTE_CLIENTS, PIPE_TYPE_BYTE, PIPE_TYPE_MESSAGE,
@@ -58,7 +60,9 @@ pub(super) fn create(
             &attributes,
         )
     };
-    own(pipe)
+    let pipe = own(pipe)?;
+    outlive_threads(&pipe)?;
+    Ok(pipe)
 }
 
 /// Connects to a waiting instance. The server may ask who we are, and not act in our name.
@@ -76,7 +80,9 @@ pub(super) fn open(path: &[u16]) -> io::Result<OwnedHandle> {
             ptr::null_mut(),
         )
     };
-    own(pipe)
+    let pipe = own(pipe)?;
+    outlive_threads(&pipe)?;
+    Ok(pipe)
 }
 
 /// Reads messages, where the pipe has them, rather than bytes. Fails where it has none.
@@ -106,6 +112,31 @@ pub(super) fn server_process(pipe: &OwnedHandle) -> Option<u32> {
     // SAFETY: the handle is open, and the number outlives the call.
     let done = unsafe { GetNamedPipeServerProcessId(pipe.as_raw_handle(), &mut pid) };
     (done != 0 && pid != 0).then_some(pid)
+}
+
+/// Has operations outlive the threads that begin them: the system cancels what a thread has begun when it ends, unless the
+/// handle belongs to a completion port. Nothing is ever taken from this one, since the operations' events say so.
+fn outlive_threads(pipe: &OwnedHandle) -> io::Result<()> {
+    static PORT: OnceLock<OwnedHandle> = OnceLock::new();
+    let port = match PORT.get() {
+        Some(port) => port,
+        None => {
+            // SAFETY: it makes a new port, with no file.
+            let port = unsafe { CreateIoCompletionPort(INVALID_HANDLE_VALUE, ptr::null_mut(), 0, 1) };
+            if port.is_null() {
+                return Err(io::Error::last_os_error());
+            }
+            // SAFETY: the system has just made this handle, and nobody else knows it.
+            let made = unsafe { OwnedHandle::from_raw_handle(port) };
+            PORT.get_or_init(|| made)
+        }
+    };
+    // SAFETY: both handles are open.
+    let joined = unsafe { CreateIoCompletionPort(pipe.as_raw_handle(), port.as_raw_handle(), 0, 0) };
+    if joined.is_null() {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
 }
 
 pub(super) fn check(done: windows_sys::core::BOOL) -> io::Result<()> {

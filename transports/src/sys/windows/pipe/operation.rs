@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use windows_sys::Win32::Foundation::{
     ERROR_BROKEN_PIPE, ERROR_IO_INCOMPLETE, ERROR_IO_PENDING, ERROR_MORE_DATA, ERROR_NO_DATA,
-    ERROR_PIPE_CONNECTED, ERROR_PIPE_NOT_CONNECTED,
+    ERROR_OPERATION_ABORTED, ERROR_PIPE_CONNECTED, ERROR_PIPE_NOT_CONNECTED,
 };
 use windows_sys::Win32::Storage::FileSystem::{ReadFile, WriteFile};
 use windows_sys::Win32::System::IO::{CancelIoEx, GetOverlappedResult, OVERLAPPED};
@@ -38,6 +38,8 @@ pub(super) enum Outcome {
     /// That many bytes were moved.
     Done(usize),
     UnderWay,
+    /// It was cancelled, though not by us: its thread has ended, on a system that goes by that in spite of the port.
+    Aborted,
     /// The other side has closed.
     Over,
 }
@@ -51,7 +53,8 @@ impl Operation {
     /// With an event that others use when this does not, any more.
     pub(super) fn with_event(pipe: &Arc<OwnedHandle>, event: Arc<Event>, moves_data: bool) -> Self {
         let overlapped = OVERLAPPED {
-            hEvent: event.handle(),
+            // The lowest bit is no part of a handle: it keeps the completion from the port.
+            hEvent: event.handle().map_addr(|handle| handle | 1),
             ..OVERLAPPED::default()
         };
         let buffer = vec![0; if moves_data { BUFFER as usize } else { 0 }];
@@ -178,6 +181,7 @@ impl Drop for Operation {
 fn closed_or(code: u32) -> io::Result<Outcome> {
     match code {
         ERROR_BROKEN_PIPE | ERROR_PIPE_NOT_CONNECTED | ERROR_NO_DATA => Ok(Outcome::Over),
+        ERROR_OPERATION_ABORTED => Ok(Outcome::Aborted),
         code => Err(io::Error::from_raw_os_error(code as i32)),
     }
 }

@@ -158,6 +158,8 @@ impl Reading {
             };
             match outcome {
                 Outcome::Done(bytes) => (self.from, self.to) = (0, bytes),
+                // It has taken nothing: the next turn begins another.
+                Outcome::Aborted => {}
                 Outcome::UnderWay => return Err(io::ErrorKind::WouldBlock.into()),
                 Outcome::Over => self.over = true,
             }
@@ -186,8 +188,10 @@ impl Writing {
                     taken += bytes;
                     self.given = 0;
                 }
-                // The system writes all, or fails.
-                Outcome::Done(_) | Outcome::Over => return Err(io::ErrorKind::BrokenPipe.into()),
+                // The system writes all, or fails; how much of an aborted write was read nobody can say.
+                Outcome::Done(_) | Outcome::Over | Outcome::Aborted => {
+                    return Err(io::ErrorKind::BrokenPipe.into());
+                }
                 Outcome::UnderWay if taken == 0 => return Err(io::ErrorKind::WouldBlock.into()),
                 Outcome::UnderWay => return Ok(taken),
             }
