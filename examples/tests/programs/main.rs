@@ -6,4 +6,5 @@ mod errors;
 mod hello;
 mod kv;
 mod process;
+mod spawn;
 mod tour;

@@ -83,12 +83,14 @@ impl ChildNews {
 }
 
 /// A socket that this process was started with.
+#[expect(dead_code, reason = "nothing is inherited on this platform; others do")]
 pub(crate) enum Adopted {
     Connected(Stream, Identity),
     Listening(Acceptor, Bound),
 }
 
 /// Where an inherited socket listens.
+#[expect(dead_code, reason = "nothing is inherited on this platform; others do")]
 pub(crate) enum Bound {
     Path(PathBuf),
     Abstract(Vec<u8>),

@@ -125,6 +125,8 @@ impl Operation {
             return Ok(Outcome::UnderWay);
         }
         self.under_way = false;
+        // The system has done so, but perhaps not for one that ended as it began.
+        self.event.set();
         match failed.map(|code| code as u32) {
             // A message of the pipe that is longer than the buffer: the rest comes with the next read.
             None | Some(ERROR_MORE_DATA) => Ok(Outcome::Done(bytes as usize)),
