@@ -21,6 +21,10 @@ pub(crate) enum Adopted {
 /// Where an inherited socket listens.
 pub(crate) enum Bound {
     Path(std::path::PathBuf),
+    #[cfg_attr(
+        not(target_os = "linux"),
+        expect(dead_code, reason = "only Linux has abstract names")
+    )]
     Abstract(Vec<u8>),
     Inet(std::net::SocketAddr),
 }
@@ -54,7 +58,7 @@ pub(crate) fn adopt(number: i32, expected: Option<u64>) -> io::Result<Adopted> {
         return Err(io::Error::last_os_error());
     }
     rustix::io::ioctl_fionbio(&socket, true)?;
-    if sockopt::socket_acceptconn(&socket)? {
+    if is_listening(&socket)? {
         let bound = bound(&socket)?;
         return Ok(Adopted::Listening(Acceptor::new(socket), bound));
     }
@@ -69,6 +73,22 @@ pub(crate) fn adopt(number: i32, expected: Option<u64>) -> io::Result<Adopted> {
         Identity::Anonymous
     };
     Ok(Adopted::Connected(stream, identity))
+}
+
+#[cfg(not(target_vendor = "apple"))]
+fn is_listening(socket: &OwnedFd) -> io::Result<bool> {
+    Ok(sockopt::socket_acceptconn(socket)?)
+}
+
+/// Apple's systems do not tell. A stream socket that has no peer is taken for a listening one; if it is not, accepting
+/// says so.
+#[cfg(target_vendor = "apple")]
+fn is_listening(socket: &OwnedFd) -> io::Result<bool> {
+    match rustix::net::getpeername(socket) {
+        Ok(_) => Ok(false),
+        Err(rustix::io::Errno::NOTCONN) => Ok(true),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Takes standard input and output for a connection. From here on standard input is empty, and what is printed to

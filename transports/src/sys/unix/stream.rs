@@ -31,7 +31,10 @@ pub(super) enum Witness {
     /// The system, asked about the socket.
     System,
     /// We started it. A pidfd, if the system has one: the socket would name the one who made the pair, ourselves.
-    Child(Option<OwnedFd>),
+    Child(
+        #[cfg_attr(not(target_os = "linux"), expect(dead_code, reason = "only Linux has pidfds"))]
+        Option<OwnedFd>,
+    ),
     /// Nobody: pipes tell nothing.
     Nobody,
 }
