@@ -328,7 +328,7 @@ fn endpoints_that_are_none() {
         ),
         (
             "smoke:x",
-            "\"smoke:x\" is not an endpoint: the transport \"smoke:\" is not known here; use mem:, unix:, pipe:, tcp:, or a plain name",
+            "\"smoke:x\" is not an endpoint: the transport \"smoke:\" is not known here; use mem:, unix:, pipe:, tcp:, exec:, fd:, or a plain name",
         ),
     ];
     for (endpoint, text) in texts {
