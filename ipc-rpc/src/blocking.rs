@@ -113,8 +113,9 @@ fn lead<R>(link: &Link, inbox: &mut Inbox, look: &mut dyn FnMut(&mut Out) -> Loo
             }
         }
         inbox.receiver.disarm();
-        run_timers(link, timeout);
+        // First what has arrived: a thread that was away for long is no reason to find the peer silent.
         receive(link, inbox);
+        run_timers(link, timeout);
         if inbox.late(link).is_some_and(|late| Instant::now() >= late) {
             link.close_late();
         }

@@ -103,6 +103,7 @@ impl<'a, M: Method> Call<'a, M> {
     fn wait_inner(&mut self) -> Result<M::Returns, Error> {
         blocking::may_block("Call::wait()")?;
         let link = self.client.link();
+        link.check_ours()?;
         if let State::Fresh = self.state {
             self.encode()?;
         }
@@ -269,7 +270,12 @@ impl<'a, M: Method> Call<'a, M> {
             }
             Some(Ended::Lost { .. } | Ended::Pong) => {
                 let error = link.out().closed_error(link, Outcome::Unknown);
-                let sentence = format!("{}: {error}, while this call was in progress", info.name);
+                let sentence = match link.child() {
+                    Some(_) if error.kind() == ErrorKind::PeerDied => {
+                        format!("{}: {error} while handling this call", info.name)
+                    }
+                    _ => format!("{}: {error}, while this call was in progress", info.name),
+                };
                 Err(Error::new(error.kind(), sentence)
                     .with_outcome(Outcome::Unknown)
                     .with_source(error))
@@ -322,6 +328,7 @@ impl<M: Method> Call<'_, M> {
     fn poll_inner(&mut self, cx: &mut std::task::Context<'_>) -> std::task::Poll<Result<M::Returns, Error>> {
         use std::future::Future;
         use std::task::Poll;
+        self.client.link().check_ours()?;
         if let State::Fresh = self.state {
             self.encode()?;
         }
@@ -352,6 +359,9 @@ impl<M> Unpin for Call<'_, M> {}
 impl<M> Drop for Call<'_, M> {
     fn drop(&mut self) {
         let link = self.client.link();
+        if !link.is_ours() {
+            return;
+        }
         match std::mem::replace(&mut self.state, State::Done) {
             State::Sent(call) => link.cancel(call),
             State::Encoded { body, ticket, .. } => {

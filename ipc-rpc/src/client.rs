@@ -9,7 +9,7 @@ use transports::{Endpoint, Peer};
 
 use crate::connection::Fit;
 use crate::link::Link;
-use crate::{Codec, Error, ErrorKind, MethodInfo, Outcome, Ping, ServiceInfo};
+use crate::{Child, Codec, Error, ErrorKind, MethodInfo, Outcome, Ping, ServiceInfo};
 
 /// What every generated client can do, for code that is generic over services.
 pub trait ServiceClient: Clone + Send + Sync + 'static {
@@ -106,6 +106,12 @@ impl Client {
     #[must_use]
     pub fn peer(&self) -> &Peer {
         &self.link().peer
+    }
+
+    /// The process that serves, if this one started it: with `spawn`, or at an `exec:` endpoint.
+    #[must_use]
+    pub fn child(&self) -> Option<Child> {
+        self.link().child().cloned().map(Child::new)
     }
 
     /// Where it is connected.

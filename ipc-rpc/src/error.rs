@@ -44,10 +44,12 @@ pub enum ErrorKind {
     Protocol,
     /// Any other failure of the system.
     Io,
+    /// The client belongs to the process of which this one is a fork. Connect again here.
+    Forked,
 }
 
 impl ErrorKind {
-    const ALL: [Self; 19] = [
+    const ALL: [Self; 20] = [
         Self::NotConnected,
         Self::Rejected,
         Self::Denied,
@@ -67,6 +69,7 @@ impl ErrorKind {
         Self::Panicked,
         Self::Protocol,
         Self::Io,
+        Self::Forked,
     ];
 
     /// The kind as it travels in a reply or a close message.
@@ -220,6 +223,7 @@ impl From<transports::Error> for Error {
             T::PeerDied => ErrorKind::PeerDied,
             T::Resource => ErrorKind::Resource,
             T::Deadline => ErrorKind::Deadline,
+            T::Forked => ErrorKind::Forked,
             _ => ErrorKind::Io,
         };
         Self::new(kind, error.to_string()).with_source(error)

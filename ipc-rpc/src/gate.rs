@@ -15,6 +15,7 @@ pub(crate) struct Gate {
     pub(crate) on_connect: Option<OnConnect>,
     pub(crate) limits: Limits,
     pub(crate) drain: Duration,
+    pub(crate) keepalive: Option<Duration>,
 }
 
 pub(crate) type Allow = Box<dyn Fn(&Peer) -> bool + Send + Sync>;

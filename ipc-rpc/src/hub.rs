@@ -16,7 +16,7 @@ use crate::gate::Gate;
 use crate::link::{Link, Share};
 use crate::serving::Serving;
 use crate::sync::lock;
-use crate::{Codec, ErrorKind, Limits};
+use crate::{Codec, Error, ErrorKind, Limits};
 
 /// What all connections of one server share.
 pub(crate) struct Hub {
@@ -46,15 +46,39 @@ impl Hub {
             Some(sentence) => Some((ErrorKind::Denied, sentence)),
             None => self.full(&port.peer).map(|sentence| (ErrorKind::Busy, sentence)),
         };
+        self.take(port, refusal);
+    }
+
+    /// Serves a connection that this process was started with. Whoever starts a process may use it, unless
+    /// `Server::allow` says otherwise.
+    pub(crate) fn admit_parent(self: &Arc<Self>, port: Port) -> Result<(), Error> {
+        if let Some(sentence) = self
+            .gate
+            .allow
+            .as_ref()
+            .and_then(|_| self.gate.refuse(&port.peer))
+        {
+            // To nobody else could it be told.
+            return Err(Error::new(
+                ErrorKind::Denied,
+                format!("cannot serve {}: {sentence}", port.endpoint),
+            ));
+        }
+        self.take(port, None);
+        Ok(())
+    }
+
+    fn take(self: &Arc<Self>, port: Port, refusal: Option<(ErrorKind, String)>) {
         let config = Config {
             role: Role::Accepting,
             codecs: Codec::ALL.iter().map(|codec| codec.id()).collect(),
             limits: self.gate.limits.core(port.endpoint.message_limit()),
             services: self.catalogue.offered(),
             handshake_timeout: self.gate.limits.handshake,
+            keepalive: self.gate.keepalive,
         };
         // It fails only for services that no handshake can tell of, which `listen` has refused.
-        let Ok(link) = Link::new(port, config, self.gate.limits.clone()) else {
+        let Ok(link) = Link::new(port, config, self.gate.limits.clone(), Duration::ZERO) else {
             return;
         };
         if let Some((kind, sentence)) = refusal {
@@ -105,17 +129,19 @@ impl Hub {
         for link in self.links() {
             link.drain(until);
         }
-        let empty = async {
-            loop {
-                let fewer = self.fewer.notified();
-                if lock(&self.connections).is_empty() {
-                    return;
-                }
-                fewer.await;
-            }
-        };
         // The connections close themselves when the time is up; the margin is for their tasks to run.
-        let _ = tokio::time::timeout(self.gate.drain + Duration::from_secs(1), empty).await;
+        let _ = tokio::time::timeout(self.gate.drain + Duration::from_secs(1), self.empty()).await;
+    }
+
+    /// Waits until there is no connection.
+    pub(crate) async fn empty(&self) {
+        loop {
+            let fewer = self.fewer.notified();
+            if lock(&self.connections).is_empty() {
+                return;
+            }
+            fewer.await;
+        }
     }
 
     /// Waits until a connection has ended.

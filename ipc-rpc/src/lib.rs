@@ -35,6 +35,7 @@ mod blocking;
 mod call;
 #[cfg(feature = "tokio")]
 mod catalogue;
+mod child;
 mod client;
 mod codec;
 mod connect;
@@ -72,6 +73,7 @@ mod transmit;
 mod waitlist;
 
 pub use call::Call;
+pub use child::{Child, Exit};
 pub use client::{Client, ServiceClient};
 pub use codec::Codec;
 pub use connect::Connect;
@@ -85,9 +87,31 @@ pub use ipc_rpc_derive::service;
 pub use limits::Limits;
 pub use ping::Ping;
 #[cfg(feature = "tokio")]
-pub use server::{Listening, Run, Server, ServerHandle, serve};
+pub use server::{Listening, Run, Server, ServerHandle, activated, serve, serve_inherited};
 pub use service::{MethodInfo, ServiceInfo};
-pub use transports::{Endpoint, Identity, Peer, Scheme};
+pub use transports::{Endpoint, Identity, Peer, Scheme, ServerEntry};
+
+/// What is being served under names in this user's runtime directory, by name: see [`ServerEntry`]. It needs no
+/// runtime. Sockets at paths of their own, abstract names, `tcp:` and `mem:` are not among it: nothing keeps a list
+/// of those.
+///
+/// Each socket is tried: its server sees a client that connects and leaves. It blocks for as long as the file system
+/// takes and waits for no server. What it tells was true when it looked.
+///
+/// ```
+/// for server in ipc_rpc::servers()? {
+///     let state = if server.stale { "gone" } else { "serving" };
+///     println!("{} {:?} {state}", server.name, server.pid);
+/// }
+/// # Ok::<(), ipc_rpc::Error>(())
+/// ```
+///
+/// # Errors
+/// `Denied` if the runtime directory is not this user's alone, `Unsupported` where names are no files, and those of the
+/// system. No directory means that nothing was ever served: that is no error.
+pub fn servers() -> Result<Vec<ServerEntry>, Error> {
+    transports::servers().map_err(Error::from)
+}
 
 /// The Rust of the README, as doctests.
 #[cfg(all(doctest, feature = "tokio"))]

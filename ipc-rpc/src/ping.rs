@@ -27,6 +27,7 @@ impl<'a> Ping<'a> {
     /// runtime needs for other tasks.
     pub fn wait(mut self) -> Result<Duration, Error> {
         blocking::may_block("Ping::wait()")?;
+        self.client.link().check_ours()?;
         blocking::block_until(self.client.link(), |out, waker| match self.step(out, waker) {
             Some(result) => Look::Done(result),
             None => Look::NotYet(None),
@@ -60,6 +61,7 @@ impl std::future::Future for Ping<'_> {
         cx: &mut std::task::Context<'_>,
     ) -> std::task::Poll<Self::Output> {
         let link = self.client.shared_link();
+        link.check_ours()?;
         let mut out = link.out();
         crate::driver::ensure(link, &mut out)?;
         match self.step(&mut out, cx.waker()) {

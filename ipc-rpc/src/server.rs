@@ -8,7 +8,7 @@ use std::task::{self, Poll};
 use std::time::Duration;
 
 use tokio::sync::watch;
-use transports::{Endpoint, Listener, Peer};
+use transports::{Endpoint, Inherited, Listener, Peer, Port, Scheme};
 
 use crate::accept::accept;
 use crate::catalogue::Catalogue;
@@ -48,6 +48,61 @@ where
     Server::bind(endpoint).service(service).until_signal().run()
 }
 
+/// Serves one service to whoever started this process: a client's `spawn`, or its `exec:` endpoint. Returns when that
+/// connection ends, as it does when the parent drops its client, or ends itself in whatever way.
+///
+/// Call it first thing in `main`: until then, processes that this one starts inherit the connection, and over
+/// standard output nothing may be printed. Then children inherit nothing of it. End it with `.await`, or with `.wait()` outside
+/// of a runtime. More than one service takes the long form: `Server::bind(Endpoint::inherited())`.
+///
+/// A Ctrl-C at a terminal goes to all processes that it started, this one too, and is left as it is.
+///
+/// ```no_run
+/// # #[ipc_rpc::service]
+/// # trait Hello {
+/// #     async fn hello(&self, name: &str) -> String;
+/// # }
+/// # struct Polite;
+/// # impl Hello for Polite {
+/// #     async fn hello(&self, name: &str) -> String {
+/// #         format!("Hello, {name}!")
+/// #     }
+/// # }
+/// // The child's program:
+/// fn main() -> Result<(), ipc_rpc::Error> {
+///     ipc_rpc::serve_inherited(HelloServer::new(Polite)).wait()
+/// }
+/// // Its parent: HelloClient::spawn(Command::new("hello-child")).await?
+/// ```
+pub fn serve_inherited(service: impl Service) -> Run {
+    Server::bind(Endpoint::inherited()).service(service).run()
+}
+
+/// Where a service manager tells this process to listen, by socket activation: as systemd does for a service with a
+/// `.socket` unit, in the environment variables `LISTEN_FDS`, `LISTEN_PID` and `LISTEN_FDNAMES`. In the order of the
+/// unit's `ListenStream=` lines; each with the name of `FileDescriptorName=`, or none. Empty for a process that was started in another
+/// way, or by another one than the manager.
+///
+/// ```no_run
+/// # fn main() -> Result<(), ipc_rpc::Error> {
+/// use ipc_rpc::Server;
+///
+/// let server = match ipc_rpc::activated()?.into_iter().next() {
+///     Some((endpoint, _)) => Server::bind(endpoint),
+///     None => Server::bind("store"),
+/// };
+/// # let _ = server;
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Errors
+/// `Unsupported` if the variables are garbled.
+pub fn activated() -> Result<Vec<(Endpoint, Option<String>)>, Error> {
+    let sockets = transports::activated()?.into_iter();
+    Ok(sockets.map(|socket| (socket.endpoint, socket.name)).collect())
+}
+
 /// A server in the making: where it listens, what it serves, whom it lets in.
 #[must_use = "a server does nothing until it runs"]
 pub struct Server {
@@ -73,6 +128,7 @@ impl Server {
                 on_connect: None,
                 limits: Limits::default(),
                 drain: connection::DRAIN,
+                keepalive: None,
             },
             until_signal: false,
             handle: ServerHandle {
@@ -100,6 +156,18 @@ impl Server {
     /// Decides who may connect, from what the system says of the peer, before a byte of it is read. By default only the
     /// server's own user may, where the transport can tell; `tcp:` cannot, so an `allow` is refused there when the
     /// server runs.
+    ///
+    /// ```no_run
+    /// # use ipc_rpc::{Endpoint, Peer, Server};
+    /// # fn plan() -> Result<(), ipc_rpc::Error> {
+    /// Server::bind("store").allow(Peer::same_user); // what is done anyway
+    ///
+    /// // Others come in only where the socket is open to them, which that of a name never is.
+    /// let endpoint: Endpoint = "unix:/run/store.sock".parse()?;
+    /// Server::bind(endpoint.allow_other_users()).allow(|peer| peer.is_user(1000) || peer.in_group(27));
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn allow(mut self, allow: impl Fn(&Peer) -> bool + Send + Sync + 'static) -> Self {
         self.gate.allow = Some(Box::new(allow));
         self
@@ -139,6 +207,18 @@ impl Server {
         self
     }
 
+    /// Ends the connection of a client that has stopped answering while it waits for a reply: one that is stopped, or
+    /// hangs. Without it such a client is noticed when its process ends.
+    ///
+    /// A client that is silent while one of its calls is in progress is asked for a sign of life, and its connection ends
+    /// if none comes within `interval` (4 ms at least): its handlers are dropped, as if it had died. A client with no
+    /// call in progress is never asked: one that blocks with `.wait()` reads nothing in between, and owes nothing.
+    /// An async client answers from its runtime, so `interval` should be longer than anything that blocks that one.
+    pub fn keepalive(mut self, interval: Duration) -> Self {
+        self.gate.keepalive = Some(interval);
+        self
+    }
+
     /// Also shuts down when the process is told to end: Ctrl-C, or SIGTERM.
     pub fn until_signal(mut self) -> Self {
         self.until_signal = true;
@@ -166,15 +246,34 @@ impl Server {
         } = self;
         let catalogue = Catalogue::new(services)?;
         let mut listeners = Vec::new();
+        let mut ports = Vec::new();
         for endpoint in endpoints {
             let endpoint = endpoint?;
             if !endpoint.scheme().vouches_for_peer() {
                 gate.refuse_anonymous(&endpoint, &catalogue)?;
             }
-            listeners.push(transports::listen(&endpoint)?);
+            if endpoint.scheme() != Scheme::Inherited {
+                listeners.push(transports::listen(&endpoint)?);
+                continue;
+            }
+            match transports::inherit(&endpoint)? {
+                Inherited::Listener(listener) => {
+                    if !listener.endpoint().scheme().vouches_for_peer() {
+                        gate.refuse_anonymous(&endpoint, &catalogue)?;
+                    }
+                    listeners.push(listener);
+                }
+                Inherited::Port(port) => {
+                    if port.peer.is_anonymous() {
+                        gate.refuse_anonymous(&endpoint, &catalogue)?;
+                    }
+                    ports.push(port);
+                }
+            }
         }
         Ok(Listening {
             listeners,
+            ports,
             hub: Hub::new(catalogue, gate),
             until_signal,
             handle,
@@ -186,7 +285,8 @@ impl Server {
         Ok(Hub::new(Catalogue::new(self.services)?, self.gate))
     }
 
-    /// Serves until it is shut down. End it with `.await`, or with `.wait()` outside of a runtime.
+    /// Serves until it is shut down; a server that has nothing but connections that it was started with
+    /// (`fd:inherited`), until these have ended. End it with `.await`, or with `.wait()` outside of a runtime.
     pub fn run(self) -> Run {
         Run::new(self.listen())
     }
@@ -220,6 +320,8 @@ impl ServerHandle {
 /// A server that has its endpoints and does not answer yet.
 pub struct Listening {
     listeners: Vec<Box<dyn Listener>>,
+    /// Connections that this process was started with.
+    ports: Vec<Port>,
     hub: Arc<Hub>,
     until_signal: bool,
     handle: ServerHandle,
@@ -228,7 +330,8 @@ pub struct Listening {
 impl Listening {
     /// Where it listens, as clients connect to it: a port number that was left open is filled in.
     pub fn endpoints(&self) -> impl Iterator<Item = &Endpoint> {
-        self.listeners.iter().map(|listener| listener.endpoint())
+        let listened = self.listeners.iter().map(|listener| listener.endpoint());
+        listened.chain(self.ports.iter().map(|port| &port.endpoint))
     }
 
     /// What shuts this server down from elsewhere.
@@ -248,6 +351,11 @@ impl Listening {
         let mut shutdown = self.handle.shutdown.subscribe();
         let closing = CloseAll(self.hub.clone());
         let mut accepting = tokio::task::JoinSet::new();
+        // Nobody else can come.
+        let is_closed = self.listeners.is_empty() && !self.ports.is_empty();
+        for port in self.ports {
+            self.hub.admit_parent(port)?;
+        }
         for listener in self.listeners {
             accepting.spawn(accept(listener, self.hub.clone()));
         }
@@ -260,6 +368,7 @@ impl Listening {
         let ended = tokio::select! {
             _ = shutdown.wait_for(|shutdown| *shutdown) => Ok(()),
             signalled = signal => signalled,
+            () = self.hub.empty(), if is_closed => Ok(()),
             Some(failed) = accepting.join_next() => match failed {
                 Ok(error) => Err(error),
                 Err(panic) => Err(Error::new(ErrorKind::Io, "accepting connections failed").with_source(panic)),

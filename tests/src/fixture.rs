@@ -1,6 +1,7 @@
 //! One combination of transport, codec and mode, and the servers that a case starts in it.
 
 use std::future::Future;
+use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -23,8 +24,16 @@ pub enum Transport {
     UnixPath,
     /// `unix:@name`.
     UnixAbstract,
+    /// `pipe:name`.
+    Pipe,
+    /// `pipe:name?mode=message`, where there is such a thing.
+    PipeMessages,
     /// `tcp:0`.
     Tcp,
+    /// Each client starts a server of its own as a child, over a socket that the child inherits.
+    Spawn,
+    /// The same over the child's standard input and output.
+    Stdio,
 }
 
 impl Transport {
@@ -39,14 +48,30 @@ impl Transport {
             Self::UnixName => name,
             Self::UnixPath => format!("unix:{}/ipc-rpc-{name}.sock", std::env::temp_dir().display()),
             Self::UnixAbstract => format!("unix:@{name}"),
+            Self::Pipe => format!("pipe:{name}"),
+            Self::PipeMessages => format!("pipe:{name}?mode=message"),
             Self::Tcp => "tcp:0".to_owned(),
+            Self::Spawn | Self::Stdio => "fd:inherited".to_owned(),
         }
     }
 
     /// Whether each side learns who the other is.
     #[must_use]
     pub fn vouches(self) -> bool {
-        self != Self::Tcp
+        !matches!(self, Self::Tcp | Self::Stdio)
+    }
+
+    /// Whether each side learns the other's process.
+    #[must_use]
+    pub fn tells_processes(self) -> bool {
+        // FIFOs do not tell it, named pipes do.
+        self.vouches() && (self != Self::Pipe || !self.tells_users())
+    }
+
+    /// Whether each side learns the other's user as a number.
+    #[must_use]
+    pub fn tells_users(self) -> bool {
+        self.vouches() && ipc_rpc::Peer::own_uid().is_some()
     }
 }
 
@@ -84,13 +109,32 @@ impl Fixture {
     pub fn serve(&self, plan: &Plan) -> TestServer {
         match self.transport {
             Transport::Memory => TestServer::Thread(InThread::serve(plan).expect("the server listens")),
+            Transport::Spawn | Transport::Stdio => TestServer::Children {
+                endpoint: format!("exec:{}", self.program)
+                    .parse()
+                    .expect("the program's path is a path"),
+                plan: serde_json::to_string(plan).expect("a plan is JSON"),
+            },
             _ => TestServer::Process(Helper::serve(self.program, plan, |_| {})),
         }
     }
 
     /// A connection in the making, in this fixture's codec.
     pub fn connect<C: ServiceClient>(&self, server: &TestServer) -> Connect<C> {
-        Connect::new(server.endpoint()).codec(self.codec)
+        let connect = match server {
+            TestServer::Children { plan, .. } => {
+                let mut command = Command::new(self.program);
+                command.args(["child", plan]);
+                let connect = Connect::spawn(command);
+                if self.transport == Transport::Stdio {
+                    connect.stdio()
+                } else {
+                    connect
+                }
+            }
+            listening => Connect::new(listening.endpoint()),
+        };
+        connect.codec(self.codec)
     }
 
     /// A client.
@@ -135,6 +179,13 @@ pub enum TestServer {
     Process(Helper),
     /// In a thread of this process.
     Thread(InThread),
+    /// Started by each client for itself.
+    Children {
+        /// The program.
+        endpoint: Endpoint,
+        /// What it is told.
+        plan: String,
+    },
 }
 
 impl TestServer {
@@ -144,26 +195,32 @@ impl TestServer {
         match self {
             Self::Process(helper) => helper.endpoint(),
             Self::Thread(thread) => &thread.endpoint,
+            Self::Children { endpoint, .. } => endpoint,
         }
     }
 
     /// The server's process.
     ///
     /// # Panics
-    /// If it is in this one.
+    /// If it is in this one, or each client has one of its own.
     pub fn process(&mut self) -> &mut Helper {
         match self {
             Self::Process(helper) => helper,
             Self::Thread(_) => panic!("the server is in this process"),
+            Self::Children { .. } => panic!("each client has a server of its own"),
         }
     }
 
     /// The process id of the server.
+    ///
+    /// # Panics
+    /// If each client has one of its own.
     #[must_use]
     pub fn pid(&self) -> u32 {
         match self {
             Self::Process(helper) => helper.pid(),
             Self::Thread(_) => std::process::id(),
+            Self::Children { .. } => panic!("each client has a server of its own"),
         }
     }
 
@@ -171,6 +228,9 @@ impl TestServer {
     ///
     /// # Errors
     /// What it ended with.
+    ///
+    /// # Panics
+    /// If each client has one of its own.
     pub fn wait(&mut self) -> Result<(), String> {
         match self {
             Self::Process(helper) => match helper.line() {
@@ -178,6 +238,7 @@ impl TestServer {
                 line => Err(line),
             },
             Self::Thread(thread) => thread.wait().map_err(|error| error.to_string()),
+            Self::Children { .. } => panic!("each client has a server of its own"),
         }
     }
 }
@@ -224,4 +285,4 @@ impl Drop for InThread {
 }
 
 /// Short enough to wait for, long enough for a busy machine not to end it early.
-pub const MOMENT: Duration = Duration::from_millis(50);
+pub const MOMENT: Duration = Duration::from_millis(100);

@@ -4,9 +4,13 @@
 #![recursion_limit = "512"]
 
 pub mod fixture;
+#[cfg(unix)]
+pub mod fork;
 pub mod meter;
 pub mod mode;
 pub mod process;
 pub mod subject;
 pub mod values;
+#[cfg(unix)]
+pub mod visit;
 pub mod watchdog;

@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
+use std::time::Duration;
 
 use ipc_rpc::Endpoint;
 
@@ -96,6 +97,50 @@ impl Helper {
     pub fn kill(&mut self) {
         self.child.kill().expect("a child can be killed");
         self.child.wait().expect("a child can be waited for");
+    }
+
+    /// Forgets that it was a server, so that what it left behind stays for the next one to find.
+    pub fn leave_behind(&mut self) {
+        self.endpoint = None;
+    }
+
+    /// Processor time that it has used so far, in and out of the kernel.
+    ///
+    /// # Panics
+    /// If there is no `/proc`.
+    #[must_use]
+    pub fn processor_time(&self) -> Duration {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid())).expect("the process lives");
+        // The program's name, in parentheses, may hold anything; 11 fields later comes the time, in hundredths.
+        let (_, fields) = stat.rsplit_once(')').expect("a name in parentheses");
+        let ticks: u64 = fields
+            .split_whitespace()
+            .skip(11)
+            .take(2)
+            .map(|field| field.parse::<u64>().expect("a number of ticks"))
+            .sum();
+        Duration::from_millis(10 * ticks)
+    }
+
+    /// Stops it as Ctrl-Z does, and returns when all its threads have stopped.
+    ///
+    /// # Panics
+    /// If that fails.
+    pub fn stop(&self) {
+        self.signal("STOP");
+        let is_stopped = |task: std::io::Result<std::fs::DirEntry>| {
+            let stat = task.and_then(|task| std::fs::read_to_string(task.path().join("stat")));
+            let stat = stat.expect("the process lives");
+            let (_, fields) = stat.rsplit_once(") ").expect("a name in parentheses");
+            fields.starts_with('T')
+        };
+        // The signal has to reach each thread where it runs, of which nobody is told.
+        while !std::fs::read_dir(format!("/proc/{}/task", self.pid()))
+            .expect("the process lives")
+            .all(is_stopped)
+        {
+            std::thread::yield_now();
+        }
     }
 
     /// Sends it a signal by name, as `STOP`.

@@ -12,6 +12,18 @@ pub const PATIENCE: Duration = Duration::from_secs(30);
 /// # Panics
 /// As said.
 pub fn guard<T: Send + 'static>(name: &str, body: impl FnOnce() -> T + Send + 'static) -> T {
+    guard_for(PATIENCE, name, body)
+}
+
+/// As [`guard`], for what may take longer.
+///
+/// # Panics
+/// As said.
+pub fn guard_for<T: Send + 'static>(
+    patience: Duration,
+    name: &str,
+    body: impl FnOnce() -> T + Send + 'static,
+) -> T {
     let (done, end) = mpsc::channel();
     let thread = thread::Builder::new().name(name.to_owned()).spawn(move || {
         let result = body();
@@ -20,9 +32,9 @@ pub fn guard<T: Send + 'static>(name: &str, body: impl FnOnce() -> T + Send + 's
         result
     });
     let thread = thread.expect("the system has a thread to spare");
-    match end.recv_timeout(PATIENCE) {
+    match end.recv_timeout(patience) {
         Ok(()) | Err(RecvTimeoutError::Disconnected) => {}
-        Err(RecvTimeoutError::Timeout) => panic!("{name} hangs: it has not ended after {PATIENCE:?}"),
+        Err(RecvTimeoutError::Timeout) => panic!("{name} hangs: it has not ended after {patience:?}"),
     }
     thread
         .join()

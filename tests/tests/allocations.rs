@@ -31,6 +31,7 @@ fn small_calls_allocate_nothing() {
         let runtimes = [
             (
                 "one thread",
+                "one thread, one-way",
                 tokio::runtime::Builder::new_current_thread()
                     .enable_all()
                     .build()
@@ -38,6 +39,7 @@ fn small_calls_allocate_nothing() {
             ),
             (
                 "two threads",
+                "two threads, one-way",
                 tokio::runtime::Builder::new_multi_thread()
                     .worker_threads(2)
                     .enable_all()
@@ -66,7 +68,7 @@ fn small_calls_allocate_nothing() {
         counted.push(("blocking, with a deadline", count(patient, allocations)));
         drop(client);
 
-        for (name, runtime) in &runtimes {
+        for (name, one_way, runtime) in &runtimes {
             let connecting = async { SubjectClient::connect(server.endpoint()).await };
             let client = runtime.block_on(connecting).unwrap();
             let allocations = || runtime.block_on(async { client.allocations().await.unwrap() });
@@ -86,12 +88,18 @@ fn small_calls_allocate_nothing() {
                     client.nothing().await.unwrap();
                 });
             };
-            counted.push((name, count(posted, allocations)));
+            counted.push((one_way, count(posted, allocations)));
         }
         println!("{counted:?}");
         for (what, (client, server)) in &counted {
+            // One-way calls outrun the server, and what queues up takes memory, a batch at a time.
+            let most = if what.ends_with("one-way") {
+                CALLS / 100
+            } else {
+                10
+            };
             assert!(
-                *client < 10 && *server < 10,
+                *client < most && *server < most,
                 "{what}: {client} and {server} allocations: {counted:?}"
             );
         }

@@ -3,12 +3,15 @@
 use std::time::Instant;
 
 use crate::endpoint::Address;
-use crate::{Endpoint, Error, ErrorKind, Listener, Port, memory, socket};
+use crate::{Endpoint, Error, ErrorKind, Listener, Port, child, inherited, memory, socket};
 
 /// Connects to the server that listens on `endpoint`. Blocks until the system has queued the connection for the
 /// server, or the deadline has passed; without a deadline, as long as a busy server's queue stays full.
 ///
-/// A name goes to a socket in a directory that this user or root owns, and to a server that runs as one of them;
+/// For `exec:` a child is started, see [`spawn`](crate::spawn); for `fd:` the socket is taken, see
+/// [`inherit`](crate::inherit).
+///
+/// A name goes to a socket or a pipe in a directory that this user or root owns, and to a server that runs as one of them;
 /// see [`Endpoint::expect_server`].
 ///
 /// # Errors
@@ -19,9 +22,12 @@ pub fn connect(endpoint: &Endpoint, deadline: Option<Instant>) -> Result<Port, E
     match endpoint.address() {
         Address::Memory(name) => memory::connect(endpoint, name, deadline),
         Address::Tcp { host, port } => socket::connect_tcp(endpoint, host, *port, deadline),
+        Address::Pipe { .. } => socket::connect_pipe(endpoint, deadline),
         Address::Name(_) | Address::Path(_) | Address::Abstract(_) => {
             socket::connect_unix(endpoint, deadline)
         }
+        Address::Exec(command) => child::exec(endpoint, command),
+        Address::Descriptor(_) | Address::Inherited | Address::Stdio => inherited::connect(endpoint),
     }
 }
 
@@ -39,7 +45,16 @@ pub fn listen(endpoint: &Endpoint) -> Result<Box<dyn Listener>, Error> {
     match endpoint.address() {
         Address::Memory(name) => memory::listen(endpoint, name),
         Address::Tcp { host, port } => socket::listen_tcp(endpoint, host, *port),
+        Address::Pipe { .. } => socket::listen_pipe(endpoint),
         Address::Name(_) | Address::Path(_) | Address::Abstract(_) => socket::listen_unix(endpoint),
+        Address::Descriptor(_) | Address::Inherited | Address::Stdio => inherited::listen(endpoint),
+        Address::Exec(_) => {
+            let message = format!(
+                "cannot serve \"{endpoint}\": it starts a program for a client; the program itself serves \
+                 \"fd:inherited\""
+            );
+            Err(Error::new(ErrorKind::InvalidEndpoint, message))
+        }
     }
 }
 

@@ -15,8 +15,17 @@ use crate::{Error, ErrorKind, sys};
 /// | `store`, `unix:store` | a socket in the user's private runtime directory |
 /// | `unix:/run/store.sock`, `unix:./store.sock` | a socket at a path, known by its `/` |
 /// | `unix:@store` | an abstract name (Linux): no file, any user of the machine can take it |
+/// | `pipe:store` | pipes of the user's: FIFOs in the private runtime directory on Unix, a named pipe on Windows |
+/// | `pipe:store?mode=message` | the same on Windows, with a message of the pipe for each of ours that has at most 64 KiB with its header; both sides have to say so |
 /// | `tcp:7000`, `tcp:localhost:7000`, `tcp:[::1]:7000` | TCP; 127.0.0.1 without a host; port 0 is any free one |
 /// | `mem:store` | inside this process |
+/// | `exec:PROGRAM ARGUMENTS` | for clients: a child that is started for this connection, and serves it alone |
+/// | `fd:3` | a socket that this process was started with: connected, or (for a server) listening |
+/// | `fd:inherited` | the connection to whoever started this process as its `exec:` |
+/// | `fd:stdio` | standard input and output, as one connection |
+///
+/// What follows `exec:` is split at blanks into the program, which is looked for as by a shell, and its arguments. There are no
+/// quotes, no variables and no shell: where that is not enough, there is [`spawn`](crate::spawn).
 ///
 /// A name has 1 to 64 of the characters `A-Z a-z 0-9 . _ -` and starts with a letter, a digit or `_`.
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -24,6 +33,7 @@ pub struct Endpoint {
     address: Address,
     message_limit: u32,
     remote_allowed: bool,
+    other_users_allowed: bool,
     server_uid: Option<u32>,
 }
 
@@ -35,8 +45,14 @@ pub enum Scheme {
     Memory,
     /// `unix:`, a Unix domain socket.
     Unix,
+    /// `pipe:`, a pair of FIFOs for each connection on Unix, a named pipe on Windows.
+    Pipe,
     /// `tcp:`, by default on this machine only.
     Tcp,
+    /// `exec:`, a child of the client.
+    Exec,
+    /// `fd:`, what this process was started with.
+    Inherited,
 }
 
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -45,7 +61,28 @@ pub(crate) enum Address {
     Name(Arc<str>),
     Path(Arc<Path>),
     Abstract(Arc<str>),
-    Tcp { host: Arc<str>, port: u16 },
+    Pipe {
+        name: Arc<str>,
+        mode: PipeMode,
+    },
+    Tcp {
+        host: Arc<str>,
+        port: u16,
+    },
+    /// The program and its arguments, as they were written.
+    Exec(Arc<str>),
+    Descriptor(i32),
+    Inherited,
+    Stdio,
+}
+
+/// What the system carries through a pipe. It makes no difference to what arrives, but one to what others see that
+/// speak with one side of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum PipeMode {
+    Byte,
+    /// On Windows only.
+    Message,
 }
 
 impl Endpoint {
@@ -85,7 +122,25 @@ impl Endpoint {
         self.remote_allowed
     }
 
-    /// Makes a client refuse a `unix:` server that runs as another user than `uid` (or root). Without it, that user
+    /// Lets processes of other users reach a server at a `unix:` path: its socket gets mode 0666 instead of 0600. The
+    /// path's directory has to let them through, too. Whom the server then lets in is for its `Server::allow` to say;
+    /// without one, it still refuses all but its own user. It means nothing to a client.
+    ///
+    /// A name cannot be opened like this, nor can a pipe, since their directory is private: listening at one fails with
+    /// `InvalidEndpoint`.
+    #[must_use]
+    pub fn allow_other_users(mut self) -> Self {
+        self.other_users_allowed = true;
+        self
+    }
+
+    /// Whether [`Endpoint::allow_other_users`] was said.
+    #[must_use]
+    pub fn are_other_users_allowed(&self) -> bool {
+        self.other_users_allowed
+    }
+
+    /// Makes a client refuse a `unix:` or `pipe:` server that runs as another user than `uid` (or root). Without it, that user
     /// is one's own for names, plain and abstract; for a path, any user is accepted.
     #[must_use]
     pub fn expect_server(mut self, uid: u32) -> Self {
@@ -97,9 +152,16 @@ impl Endpoint {
     #[must_use]
     pub fn expected_server(&self) -> Option<u32> {
         match self.address {
-            Address::Name(_) | Address::Abstract(_) => self.server_uid.or_else(sys::user),
+            Address::Name(_) | Address::Abstract(_) | Address::Pipe { .. } => {
+                self.server_uid.or_else(sys::user)
+            }
             Address::Path(_) => self.server_uid,
-            Address::Memory(_) | Address::Tcp { .. } => None,
+            Address::Memory(_)
+            | Address::Tcp { .. }
+            | Address::Exec(_)
+            | Address::Descriptor(_)
+            | Address::Inherited
+            | Address::Stdio => None,
         }
     }
 
@@ -109,11 +171,26 @@ impl Endpoint {
         match self.address {
             Address::Memory(_) => Scheme::Memory,
             Address::Name(_) | Address::Path(_) | Address::Abstract(_) => Scheme::Unix,
+            Address::Pipe { .. } => Scheme::Pipe,
             Address::Tcp { .. } => Scheme::Tcp,
+            Address::Exec(_) => Scheme::Exec,
+            Address::Descriptor(_) | Address::Inherited | Address::Stdio => Scheme::Inherited,
         }
     }
 
-    /// The endpoint as the system knows it: for a name the full path of its socket, else as it is written.
+    /// The connection to whoever started this process as its child: `fd:inherited`.
+    #[must_use]
+    pub fn inherited() -> Self {
+        Self::new(Address::Inherited)
+    }
+
+    /// Standard input and output: `fd:stdio`.
+    #[must_use]
+    pub fn stdio() -> Self {
+        Self::new(Address::Stdio)
+    }
+
+    /// The endpoint as the system knows it: for a name the full path of its socket or pipe, else as it is written.
     pub fn detail(&self) -> impl fmt::Display {
         Detail(self.address.clone())
     }
@@ -126,6 +203,7 @@ impl Endpoint {
     pub(crate) fn described(&self) -> String {
         match &self.address {
             Address::Name(name) => format!("\"{name}\" ({})", self.detail()),
+            Address::Pipe { .. } => format!("\"{self}\" ({})", self.detail()),
             _ => format!("\"{self}\""),
         }
     }
@@ -151,11 +229,20 @@ impl Endpoint {
         Self::new(Address::Memory(name.into())).max_message(max_message)
     }
 
-    fn new(address: Address) -> Self {
+    /// The same settings for another address.
+    pub(crate) fn at(&self, address: Address) -> Self {
+        Self {
+            address,
+            ..self.clone()
+        }
+    }
+
+    pub(crate) fn new(address: Address) -> Self {
         let unset = Self {
             address,
             message_limit: 0,
             remote_allowed: false,
+            other_users_allowed: false,
             server_uid: None,
         };
         unset.max_message(Self::DEFAULT_MESSAGE_LIMIT)
@@ -164,7 +251,14 @@ impl Endpoint {
 
 impl Scheme {
     /// Every scheme of this version, on this platform or another.
-    pub const ALL: [Self; 3] = [Self::Memory, Self::Unix, Self::Tcp];
+    pub const ALL: [Self; 6] = [
+        Self::Memory,
+        Self::Unix,
+        Self::Pipe,
+        Self::Tcp,
+        Self::Exec,
+        Self::Inherited,
+    ];
 
     /// The word before the colon.
     #[must_use]
@@ -172,21 +266,30 @@ impl Scheme {
         match self {
             Self::Memory => "mem",
             Self::Unix => "unix",
+            Self::Pipe => "pipe",
             Self::Tcp => "tcp",
+            Self::Exec => "exec",
+            Self::Inherited => "fd",
         }
     }
 
     /// Whether this platform has the transport.
     #[must_use]
     pub fn is_supported(self) -> bool {
-        self != Self::Unix || sys::HAS_UNIX_SOCKETS
+        match self {
+            Self::Memory | Self::Tcp => true,
+            Self::Unix => sys::HAS_UNIX_SOCKETS,
+            Self::Exec | Self::Inherited => sys::HAS_CHILDREN,
+            Self::Pipe => sys::HAS_PIPES,
+        }
     }
 
-    /// Whether the system vouches for who is at the other end, so that a service may depend on it.
+    /// Whether the system vouches for who is at the other end, so that a service may depend on it. Of `fd:` it depends
+    /// on the descriptor: the answer is that of a Unix socket.
     #[must_use]
     pub fn vouches_for_peer(self) -> bool {
         match self {
-            Self::Memory | Self::Unix => true,
+            Self::Memory | Self::Unix | Self::Pipe | Self::Exec | Self::Inherited => true,
             Self::Tcp => false,
         }
     }
@@ -234,7 +337,10 @@ impl FromStr for Endpoint {
                 Some(rest) => name(rest).map(|name| Address::Abstract(name.into())),
                 None => name(rest).map(|name| Address::Name(name.into())),
             },
+            "pipe" => pipe(rest),
             "tcp" => tcp(rest),
+            "exec" => exec(rest),
+            "fd" => descriptor(rest),
             _ => {
                 let known = Scheme::ALL.map(Scheme::as_str).join(":, ");
                 Err(format!(
@@ -317,6 +423,7 @@ impl fmt::Debug for Endpoint {
             address,
             message_limit,
             remote_allowed,
+            other_users_allowed,
             server_uid,
         } = self;
         formatter
@@ -324,6 +431,7 @@ impl fmt::Debug for Endpoint {
             .field("address", &format_args!("{address}"))
             .field("max_message", message_limit)
             .field("allow_remote", remote_allowed)
+            .field("allow_other_users", other_users_allowed)
             .field("expect_server", server_uid)
             .finish()
     }
@@ -335,12 +443,20 @@ impl fmt::Display for Address {
             Self::Memory(name) => write!(formatter, "mem:{name}"),
             Self::Name(name) => write!(formatter, "unix:{name}"),
             Self::Abstract(name) => write!(formatter, "unix:@{name}"),
+            Self::Pipe { name, mode } => match mode {
+                PipeMode::Byte => write!(formatter, "pipe:{name}"),
+                PipeMode::Message => write!(formatter, "pipe:{name}?mode=message"),
+            },
             Self::Path(path) if path.components().count() == 1 && path.is_relative() => {
                 write!(formatter, "unix:./{}", path.display())
             }
             Self::Path(path) => write!(formatter, "unix:{}", path.display()),
             Self::Tcp { host, port } if host.contains(':') => write!(formatter, "tcp:[{host}]:{port}"),
             Self::Tcp { host, port } => write!(formatter, "tcp:{host}:{port}"),
+            Self::Exec(command) => write!(formatter, "exec:{command}"),
+            Self::Descriptor(number) => write!(formatter, "fd:{number}"),
+            Self::Inherited => formatter.write_str("fd:inherited"),
+            Self::Stdio => formatter.write_str("fd:stdio"),
         }
     }
 }
@@ -349,12 +465,14 @@ struct Detail(Address);
 
 impl fmt::Display for Detail {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.0 {
-            Address::Name(name) => match sys::socket_path(name) {
-                Some(path) => write!(formatter, "unix:{}", path.display()),
-                None => write!(formatter, "{}", self.0),
-            },
-            address => write!(formatter, "{address}"),
+        let (scheme, path) = match &self.0 {
+            Address::Name(name) => (Scheme::Unix, sys::socket_path(name)),
+            Address::Pipe { name, .. } => (Scheme::Pipe, sys::pipe_path(name)),
+            address => return write!(formatter, "{address}"),
+        };
+        match path {
+            Some(path) => write!(formatter, "{scheme}:{}", path.display()),
+            None => write!(formatter, "{}", self.0),
         }
     }
 }
@@ -416,6 +534,22 @@ fn name(text: &str) -> Result<&str, String> {
     Ok(text)
 }
 
+fn pipe(text: &str) -> Result<Address, String> {
+    let (text, mode) = match text.split_once('?') {
+        None => (text, PipeMode::Byte),
+        Some((text, "mode=byte")) => (text, PipeMode::Byte),
+        Some((text, "mode=message")) => (text, PipeMode::Message),
+        Some((_, setting)) => {
+            return Err(format!(
+                "\"{}\" is no setting of a pipe; there are mode=byte and mode=message",
+                Shown(setting)
+            ));
+        }
+    };
+    let name = name(text)?.into();
+    Ok(Address::Pipe { name, mode })
+}
+
 fn path(path: &Path) -> Result<Address, String> {
     if path.as_os_str().is_empty() {
         return Err("the path is empty".into());
@@ -429,6 +563,29 @@ fn path(path: &Path) -> Result<Address, String> {
         return Err("the path names a directory; add the name of the socket".into());
     }
     Ok(Address::Path(path.into()))
+}
+
+fn exec(text: &str) -> Result<Address, String> {
+    if text.contains('\0') {
+        return Err("a program's name and arguments have no NUL".into());
+    }
+    let text = text.trim_ascii();
+    if text.is_empty() {
+        return Err("the program is missing; write exec:PROGRAM ARGUMENTS".into());
+    }
+    Ok(Address::Exec(text.into()))
+}
+
+fn descriptor(text: &str) -> Result<Address, String> {
+    let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    match text {
+        "inherited" => Ok(Address::Inherited),
+        "stdio" => Ok(Address::Stdio),
+        _ => match text.parse() {
+            Ok(number) if is_number => Ok(Address::Descriptor(number)),
+            _ => Err("write the number of an open descriptor, \"inherited\" or \"stdio\"".into()),
+        },
+    }
 }
 
 fn tcp(text: &str) -> Result<Address, String> {

@@ -27,6 +27,8 @@ pub enum ErrorKind {
     Resource,
     /// It took longer than allowed.
     Deadline,
+    /// The connection belongs to the process of which this one is a fork.
+    Forked,
     /// Any other failure of the system.
     Io,
 }
@@ -74,6 +76,7 @@ impl Error {
             io::ErrorKind::ConnectionRefused => ErrorKind::NotConnected,
             io::ErrorKind::TimedOut => ErrorKind::Deadline,
             io::ErrorKind::Unsupported => ErrorKind::Unsupported,
+            io::ErrorKind::InvalidData => ErrorKind::Protocol,
             _ => ErrorKind::Io,
         };
         Self::new(kind, doing).with_source(source)

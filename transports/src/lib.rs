@@ -24,9 +24,13 @@
 //! # Ok::<(), transports::Error>(())
 //! ```
 
+mod appearance;
+mod birthplace;
+mod child;
 mod connecting;
 mod endpoint;
 mod error;
+mod inherited;
 mod interrupt;
 pub mod memory;
 mod message;
@@ -34,13 +38,19 @@ mod peer;
 mod port;
 #[cfg(feature = "tokio")]
 pub mod reactor;
+mod servers;
 mod socket;
 mod sys;
 
+pub use appearance::Appearance;
+pub use birthplace::Birthplace;
+pub use child::{Channel, Child, exec_command, spawn};
 pub use connecting::{connect, listen};
 pub use endpoint::{Endpoint, Scheme};
 pub use error::{Error, ErrorKind};
+pub use inherited::{Activated, Inherited, activated, inherit};
 pub use interrupt::Interrupt;
 pub use message::{Header, Message};
 pub use peer::{Identity, Peer};
 pub use port::{Accepted, Flushed, Listener, Port, Received, Receiver, Sender, Sent};
+pub use servers::{ServerEntry, servers};

@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::{Arc, Weak};
 
-use crate::sys;
+use crate::{Child, sys};
 
 /// Who is at the other end of a port, as far as the system vouches for it. Cheap to clone.
 #[derive(Clone)]
@@ -14,30 +14,57 @@ struct Inner {
     identity: Identity,
     /// Asked for the peer's executable while the connection lasts; weak, so that a `Peer` never keeps one open.
     stream: Weak<sys::Stream>,
+    /// The peer, if this process started it.
+    child: Option<Child>,
 }
 
 /// What the system says of a peer. It was true when the connection was made.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Identity {
-    /// Another process, or this one, through the kernel: a `unix:` connection.
+    /// Another process, or this one, through the kernel: a `unix:` or `pipe:` connection, or one to a child.
     User {
         /// The effective user id.
         uid: u32,
         /// The effective group id.
         gid: u32,
-        /// The process id; `None` where the system cannot tell it, as across process namespaces.
+        /// The process id; `None` where the system cannot tell it, as across process namespaces and through FIFOs.
+        pid: Option<u32>,
+    },
+    /// Another process, or this one, through a named pipe of Windows, where users have no numbers.
+    Account {
+        /// Whether it runs as the same user as this process.
+        same_user: bool,
+        /// The process id, if the system tells it.
         pid: Option<u32>,
     },
     /// This very process: a `mem:` connection.
     SameProcess,
-    /// The system does not know: a `tcp:` connection.
+    /// The system does not know: a `tcp:` connection, or one over pipes.
     Anonymous,
 }
 
 impl Peer {
     pub(crate) fn new(identity: Identity, stream: Weak<sys::Stream>) -> Self {
-        Self(Arc::new(Inner { identity, stream }))
+        Self(Arc::new(Inner {
+            identity,
+            stream,
+            child: None,
+        }))
+    }
+
+    pub(crate) fn started(identity: Identity, stream: Weak<sys::Stream>, child: Child) -> Self {
+        Self(Arc::new(Inner {
+            identity,
+            stream,
+            child: Some(child),
+        }))
+    }
+
+    /// The peer's process, if this one started it for this connection.
+    #[must_use]
+    pub fn child(&self) -> Option<&Child> {
+        self.0.child.as_ref()
     }
 
     /// What the system says of the peer.
@@ -46,13 +73,13 @@ impl Peer {
         &self.0.identity
     }
 
-    /// The peer's user id; that of this process for `mem:`; `None` if nobody vouches for one.
+    /// The peer's user id; that of this process for `mem:`; `None` if nobody vouches for one, or users have no numbers.
     #[must_use]
     pub fn uid(&self) -> Option<u32> {
         match self.0.identity {
             Identity::User { uid, .. } => Some(uid),
             Identity::SameProcess => sys::user(),
-            Identity::Anonymous => None,
+            Identity::Account { .. } | Identity::Anonymous => None,
         }
     }
 
@@ -68,7 +95,32 @@ impl Peer {
         match self.0.identity {
             Identity::User { gid, .. } => Some(gid),
             Identity::SameProcess => sys::group(),
-            Identity::Anonymous => None,
+            Identity::Account { .. } | Identity::Anonymous => None,
+        }
+    }
+
+    /// Whether the peer is known to run as the user with this id.
+    #[must_use]
+    pub fn is_user(&self, uid: u32) -> bool {
+        self.uid() == Some(uid)
+    }
+
+    /// Whether the peer is known to be in the group with this id: as its effective group or, where the system tells
+    /// (Linux), as one of the others that it had when it connected. The others are known for as long as the connection
+    /// lasts. It is a system call; meant for `Server::allow`.
+    #[must_use]
+    pub fn in_group(&self, gid: u32) -> bool {
+        if self.gid() == Some(gid) {
+            return true;
+        }
+        match self.0.identity {
+            Identity::User { .. } => self
+                .0
+                .stream
+                .upgrade()
+                .is_some_and(|stream| sys::peer_groups(&stream).contains(&gid)),
+            Identity::SameProcess => sys::own_groups().contains(&gid),
+            Identity::Account { .. } | Identity::Anonymous => false,
         }
     }
 
@@ -76,7 +128,7 @@ impl Peer {
     #[must_use]
     pub fn pid(&self) -> Option<u32> {
         match self.0.identity {
-            Identity::User { pid, .. } => pid,
+            Identity::User { pid, .. } | Identity::Account { pid, .. } => pid,
             Identity::SameProcess => Some(std::process::id()),
             Identity::Anonymous => None,
         }
@@ -93,6 +145,7 @@ impl Peer {
     pub fn same_user(&self) -> bool {
         match self.0.identity {
             Identity::User { uid, .. } => sys::user() == Some(uid),
+            Identity::Account { same_user, .. } => same_user,
             Identity::SameProcess => true,
             Identity::Anonymous => false,
         }
@@ -123,6 +176,16 @@ impl fmt::Display for Peer {
                     formatter.write_str(", ")?;
                 }
                 write!(formatter, "uid {uid}")
+            }
+            Identity::Account { same_user, pid } => {
+                if let Some(pid) = pid {
+                    write!(formatter, "pid {pid}, ")?;
+                }
+                formatter.write_str(if same_user {
+                    "the same user"
+                } else {
+                    "another user"
+                })
             }
             Identity::SameProcess => formatter.write_str("this process"),
             Identity::Anonymous => formatter.write_str("a peer that nobody vouches for"),

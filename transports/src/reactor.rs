@@ -1,11 +1,12 @@
 //! What an async driver waits on, in Tokio's reactor.
 
 use std::fmt;
+use std::process::ExitStatus;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use crate::memory::{DATA, Doorbell, SPACE};
-use crate::{Error, ErrorKind, sys};
+use crate::{Child, Error, ErrorKind, sys};
 
 /// Tells a task when a port or a listener has news. Edge-triggered: news is told once, until the look at it says
 /// that it saw all there was.
@@ -206,6 +207,20 @@ pub async fn termination() -> Result<(), Error> {
     Ok(())
 }
 
+/// Waits until a child has ended, and tells how. Dropping the future stops the waiting only.
+///
+/// # Errors
+/// `Unsupported` outside of a Tokio runtime with I/O enabled; those of [`Child::try_wait`].
+pub async fn exited(child: &Child) -> Result<ExitStatus, Error> {
+    let mut news = registered(|| sys::ChildNews::of(child.watch()))?;
+    loop {
+        if let Some(status) = child.try_wait()? {
+            return Ok(status);
+        }
+        std::future::poll_fn(|cx| news.poll(cx)).await.map_err(gone)?;
+    }
+}
+
 impl fmt::Debug for Source {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(match &self.0 {
@@ -231,7 +246,7 @@ fn poll_doorbell(
 }
 
 /// Registers with the current runtime. Tokio panics where there is none, or none with I/O; this library does not.
-fn registered<T>(register: impl FnOnce() -> std::io::Result<T>) -> Result<T, Error> {
+pub(crate) fn registered<T>(register: impl FnOnce() -> std::io::Result<T>) -> Result<T, Error> {
     let unsupported = || {
         let message = "no Tokio runtime with I/O enabled is current; \
                        enter one, and build it with enable_io() or enable_all()";

@@ -33,11 +33,9 @@ fn nothing_is_held_that_is_not_needed(place: &Place) {
         let before = open();
         let (mut client, mut server) = connected(&endpoint);
         send(&mut client, header(1), b"there");
-        assert_eq!(
-            open(),
-            before + 2,
-            "two sockets over {endpoint}, as long as nobody blocks"
-        );
+        // Two sockets, or two ends of each FIFO, as long as nobody blocks.
+        let held = if endpoint.scheme() == Scheme::Pipe { 4 } else { 2 };
+        assert_eq!(open(), before + held, "over {endpoint}");
         assert_eq!(receive(&mut server).body, b"there");
         drop((client, server));
         assert_eq!(open(), before);
@@ -112,9 +110,11 @@ fn running_out_is_survived(place: &Place) {
         let refused = connect(&resolved, watchdog()).unwrap_err();
         assert_eq!(refused.kind(), ErrorKind::Resource, "{refused}");
 
-        // Two clients get through, the server has nothing to accept them with: each is told.
+        // Two clients get through, the server has nothing to accept them with: each is told. A client of a pipe holds both
+        // ends of both FIFOs until it is, and the one through which it says that it is there.
+        let needed = if endpoint.scheme() == Scheme::Pipe { 5 } else { 1 };
         for _ in 0..2 {
-            drop(ballast.pop());
+            ballast.truncate(ballast.len() - needed);
             let mut client = connect(&resolved, watchdog()).unwrap();
             let refused = loop {
                 match listener.try_accept() {
@@ -135,10 +135,10 @@ fn running_out_is_survived(place: &Place) {
                 client.receiver.try_recv(&mut message),
                 Ok(transports::Received::Empty)
             ) {}
-            ballast.push(File::open("/dev/null").unwrap_or_else(|_| {
-                drop(client);
-                File::open("/dev/null").unwrap()
-            }));
+            drop(client);
+            while let Ok(file) = File::open("/dev/null") {
+                ballast.push(file);
+            }
         }
 
         drop(ballast);

@@ -23,6 +23,7 @@ fn what_is_an_endpoint() {
         ("unix:./store.sock", "unix:./store.sock", Scheme::Unix),
         ("unix:a/b c:d@é", "unix:a/b c:d@é", Scheme::Unix),
         ("unix:@store", "unix:@store", Scheme::Unix),
+        ("pipe:store", "pipe:store", Scheme::Pipe),
         ("mem:store", "mem:store", Scheme::Memory),
         ("tcp:7000", "tcp:127.0.0.1:7000", Scheme::Tcp),
         ("tcp:0", "tcp:127.0.0.1:0", Scheme::Tcp),
@@ -53,7 +54,7 @@ fn what_is_none() {
         ("", "\"\" is not an endpoint: the name is empty"),
         (
             ":",
-            "\":\" is not an endpoint: the transport \":\" is not known here; use mem:, unix:, tcp:, or a plain name",
+            "\":\" is not an endpoint: the transport \":\" is not known here; use mem:, unix:, pipe:, tcp:, exec:, fd:, or a plain name",
         ),
         ("unix:", "\"unix:\" is not an endpoint: the name is empty"),
         ("unix:@", "\"unix:@\" is not an endpoint: the name is empty"),
@@ -97,12 +98,12 @@ fn what_is_none() {
             "\"unix:a/b\\u{0}\" is not an endpoint: a path has no NUL",
         ),
         (
-            "pipe:store",
-            "\"pipe:store\" is not an endpoint: the transport \"pipe:\" is not known here; use mem:, unix:, tcp:, or a plain name",
+            "ring:store",
+            "\"ring:store\" is not an endpoint: the transport \"ring:\" is not known here; use mem:, unix:, pipe:, tcp:, exec:, fd:, or a plain name",
         ),
         (
             "UNIX:store",
-            "\"UNIX:store\" is not an endpoint: the transport \"UNIX:\" is not known here; use mem:, unix:, tcp:, or a plain name",
+            "\"UNIX:store\" is not an endpoint: the transport \"UNIX:\" is not known here; use mem:, unix:, pipe:, tcp:, exec:, fd:, or a plain name",
         ),
         (
             "tcp:",

@@ -39,7 +39,7 @@ fn over_raw_sockets(settings: impl Fn(Endpoint) -> Endpoint, test: impl Fn(Raw, 
     let place = Place::new();
     for endpoint in place.endpoints() {
         let text = endpoint.to_string();
-        if endpoint.scheme() == Scheme::Memory || text.contains('@') {
+        if matches!(endpoint.scheme(), Scheme::Memory | Scheme::Pipe) || text.contains('@') {
             continue;
         }
         let mut listener = listen(&settings(endpoint)).unwrap();

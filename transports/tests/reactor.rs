@@ -12,7 +12,9 @@ use std::time::Duration;
 use common::{Place, body, connected, header, over_every_transport};
 use tokio::time::timeout;
 use transports::reactor::Source;
-use transports::{Accepted, ErrorKind, Flushed, Header, Message, Port, Received, Sent, connect, listen};
+use transports::{
+    Accepted, ErrorKind, Flushed, Header, Message, Port, Received, Scheme, Sent, connect, listen,
+};
 
 fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_current_thread()
@@ -277,7 +279,9 @@ fn without_a_reactor_there_is_an_error_and_no_panic() {
     for endpoint in place
         .endpoints()
         .into_iter()
-        .filter(|endpoint| !endpoint.to_string().starts_with("mem:"))
+        .filter(|endpoint| endpoint.scheme() != Scheme::Memory)
+        // Named pipes are watched by the system's thread pool.
+        .filter(|endpoint| endpoint.scheme() != Scheme::Pipe || cfg!(unix))
     {
         let (client, _server) = connected(&endpoint);
         let refused = client.receiver.source().unwrap_err();

@@ -27,6 +27,10 @@ pub(crate) fn client(service: &Service) -> TokenStream {
         " Connects to a server of [`{ident}`]: at a name, such as `\"store\"`, or at an endpoint, such as \
          `\"tcp:127.0.0.1:7000\"`. Nothing happens before it is awaited, or waited for."
     );
+    let spawn_doc = format!(
+        " Starts a child process that serves [`{ident}`] to this client alone, over a connection that only it inherits: \
+         its `main` calls `ipc_rpc::serve_inherited`. Nothing happens before it is awaited, or waited for."
+    );
     let methods = methods.iter().map(|method| client_method(service, method));
     let info = info(service);
     quote! {
@@ -46,6 +50,10 @@ pub(crate) fn client(service: &Service) -> TokenStream {
                 >,
             ) -> ::ipc_rpc::Connect<Self> {
                 ::ipc_rpc::Connect::new(endpoint)
+            }
+            #[doc = #spawn_doc]
+            #vis fn spawn(command: ::std::process::Command) -> ::ipc_rpc::Connect<Self> {
+                ::ipc_rpc::Connect::spawn(command)
             }
             /// This client with a deadline: each of its calls ends after `timeout`, unless the call sets another.
             #[must_use]

@@ -42,7 +42,9 @@ impl Service {
         let deprecated = (self.attributes.deprecated
             || self.methods.iter().any(|method| method.attributes.deprecated))
         .then(|| quote!(#[allow(deprecated, reason = "it is served as long as it is there")]));
-        quote!(#(#written)* #deprecated)
+        // Code from a macro of the user's own crate is not excused from this lint as other generated code is.
+        let unused = quote!(#[allow(dead_code, reason = "a program need not use all that is generated")]);
+        quote!(#unused #(#written)* #deprecated)
     }
 }
 

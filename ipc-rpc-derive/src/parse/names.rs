@@ -16,7 +16,7 @@ const RESERVED: [(&str, &str); 7] = [
     ("in_process", "that makes a client for tests"),
     ("from_client", "that makes a client from an untyped one"),
     ("as_client", "that gives the untyped client"),
-    ("spawn", "that will start a server as a child process"),
+    ("spawn", "that starts a server as a child process"),
     ("clone", "clients are `Clone`"),
 ];
 

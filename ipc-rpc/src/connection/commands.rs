@@ -107,7 +107,7 @@ impl Connection {
         }
     }
 
-    /// Asks the peer for a sign of life, which comes as [`super::Incoming::Pong`]. False, and nothing is
+    /// Asks the peer for a sign of life, with a token other than 2⁶³, which comes as [`super::Incoming::Pong`]. False, and nothing is
     /// sent, if the connection is not open or eight pings are unanswered.
     #[must_use]
     pub(crate) fn ping(&mut self, token: u64) -> bool {

@@ -9,6 +9,7 @@ use super::budget::Admission;
 use super::calls::Answered;
 use super::close::{self, ClosedBy, SHUT_DOWN};
 use super::handshake::{self, HelloError};
+use super::keepalive;
 use super::limits::MAX_PINGS;
 use super::output::Control;
 use super::serving::GivenUp;
@@ -39,6 +40,7 @@ impl Connection {
             Ok(kind) => kind,
             Err(breach) => return Err(self.breach(breach)),
         };
+        self.keepalive.hear(now);
         match kind {
             Kind::Reply => self.on_reply(header),
             Kind::Request => self.on_request(now, header),
@@ -70,6 +72,7 @@ impl Connection {
             self.queue.push_back(Control::Cancel { id: key.id() });
             self.events.push_back(Event::Expired(key));
         }
+        self.look_for_life(now);
         if let Some(drain) = &mut self.drain {
             drain.patience = drain.patience.filter(|patience| *patience > now);
             if drain.until <= now {
@@ -297,10 +300,10 @@ impl Connection {
     }
 
     fn on_pong(&mut self, token: u64) -> Result<Incoming, Error> {
-        if self.pings.pop_front() == Some(token) {
-            Ok(Incoming::Pong { token })
-        } else {
-            Err(self.breach(Breach::Pong))
+        match self.pings.pop_front() {
+            Some(keepalive::TOKEN) if token == keepalive::TOKEN => Ok(Incoming::Nothing),
+            Some(asked) if asked == token => Ok(Incoming::Pong { token }),
+            _ => Err(self.breach(Breach::Pong)),
         }
     }
 

@@ -42,6 +42,7 @@ mod close;
 mod commands;
 mod handshake;
 mod input;
+mod keepalive;
 mod limits;
 mod output;
 mod services;
@@ -64,6 +65,7 @@ pub(crate) use timers::grace;
 use crate::{Error, ErrorKind, Outcome, ServiceInfo};
 use budget::Budget;
 use calls::Calls;
+use keepalive::Keepalive;
 use output::Control;
 use serving::Serving;
 
@@ -81,6 +83,8 @@ pub(crate) struct Config {
     pub(crate) services: Arc<[&'static ServiceInfo]>,
     /// How long the peer may take for its part of the handshake.
     pub(crate) handshake_timeout: Duration,
+    /// How long the peer may take to answer when it is asked for a sign of life; it is not asked without.
+    pub(crate) keepalive: Option<Duration>,
 }
 
 /// Which end of a connection.
@@ -229,6 +233,7 @@ pub(crate) struct Connection {
     events: VecDeque<Event>,
     drain: Option<Drain>,
     handshake_deadline: Option<Instant>,
+    keepalive: Keepalive,
     /// Tokens of our pings that are unanswered.
     pings: VecDeque<u64>,
     /// Pongs in `queue`.
@@ -313,6 +318,7 @@ impl Connection {
             events: VecDeque::new(),
             drain: None,
             handshake_deadline: now.checked_add(config.handshake_timeout),
+            keepalive: Keepalive::new(config.keepalive),
             pings: VecDeque::new(),
             pongs_queued: 0,
             one_ways_dropped: 0,
@@ -402,6 +408,12 @@ impl Connection {
     )]
     pub(crate) fn one_ways_dropped(&self) -> u64 {
         self.one_ways_dropped
+    }
+
+    /// Whether the peer was asked for a sign of life and has given none in time. It is for the driver to
+    /// [close](Self::close) then.
+    pub(crate) fn is_silent(&self) -> bool {
+        self.phase == Phase::Open && self.keepalive.is_silent()
     }
 
     /// Why it has ended, once it has.

@@ -72,6 +72,7 @@ impl Connection {
             drained,
             self.calls.next_deadline(),
             self.serving.next_deadline(),
+            self.next_look(),
         ];
         times.into_iter().flatten().min()
     }

@@ -53,12 +53,12 @@ impl Inbox {
                     self.ended = true;
                     let name = link.peer_name();
                     let sentence = format!("{name} has ended, or closed the connection without a word");
-                    link.handle_end(&Error::new(ErrorKind::PeerDied, sentence));
+                    link.handle_end(&link.why_ended(Error::new(ErrorKind::PeerDied, sentence)));
                     return true;
                 }
                 Err(error) => {
                     self.ended = true;
-                    link.handle_end(&error.into());
+                    link.handle_end(&link.why_ended(error.into()));
                     return true;
                 }
             }

@@ -14,9 +14,9 @@ mod share;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::Waker;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use transports::{Endpoint, Interrupt, Message, Peer, Port};
+use transports::{Birthplace, Endpoint, Interrupt, Message, Peer, Port};
 
 pub(crate) use inbox::{Arrived, Inbox};
 pub(crate) use out::{Out, Request, Start};
@@ -24,9 +24,10 @@ pub(crate) use places::{Ended, Pending};
 #[cfg(feature = "tokio")]
 pub(crate) use share::Share;
 
-use crate::connection::{self, Config, Connection, ReplyStatus, Role};
+use crate::child::Leash;
+use crate::connection::{self, Config, Connection, ReplyStatus, Role, State};
 use crate::sync::{lock, try_lock};
-use crate::{Error, ErrorKind, Limits};
+use crate::{Error, ErrorKind, Limits, Outcome};
 
 /// What a peer is told that connects to a client.
 pub(crate) const NO_SERVER: &str = "a client accepts no connections";
@@ -46,9 +47,12 @@ pub(crate) struct Link {
     pub(crate) peer: Peer,
     pub(crate) endpoint: Endpoint,
     pub(crate) limits: Limits,
+    /// The peer is a child of ours, which ends with the connection.
+    leash: Option<Leash>,
     /// We connected; the peer is the server.
     connecting: bool,
     interrupt: Interrupt,
+    birthplace: Birthplace,
     /// Apart from the inbox, which a blocking caller may hold for long.
     #[cfg(feature = "tokio")]
     watch: transports::reactor::Watch,
@@ -58,24 +62,48 @@ pub(crate) struct Link {
 }
 
 impl Link {
-    pub(crate) fn new(port: Port, config: Config, limits: Limits) -> Result<Arc<Self>, Error> {
+    /// A connection over `port`. If that leads to a child of ours, the child has `grace` to end after the connection.
+    pub(crate) fn new(
+        port: Port,
+        config: Config,
+        limits: Limits,
+        grace: Duration,
+    ) -> Result<Arc<Self>, Error> {
         static NEXT_ID: AtomicU64 = AtomicU64::new(1);
         let created = Instant::now();
         let connecting = config.role != Role::Accepting;
+        let leash = port.peer.child().map(|child| Leash::new(child.clone(), grace));
         let core = Connection::new(config, created)?;
         Ok(Arc::new(Self {
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
             peer: port.peer,
             endpoint: port.endpoint,
             limits,
+            leash,
             connecting,
             interrupt: port.receiver.interrupt(),
+            birthplace: Birthplace::here(),
             #[cfg(feature = "tokio")]
             watch: port.receiver.watch(),
             out: Mutex::new(Out::new(core, port.sender, created)),
             inbox: Mutex::new(Inbox::new(port.receiver)),
             buffers: Mutex::new(Vec::new()),
         }))
+    }
+
+    /// Whether this process made the connection. To be asked before anything else, also before a lock is taken: in a
+    /// fork, another thread may have held it that does not exist there.
+    #[inline]
+    pub(crate) fn is_ours(&self) -> bool {
+        self.birthplace.is_here()
+    }
+
+    /// The error of whoever would use it in a fork of its process.
+    #[inline]
+    pub(crate) fn check_ours(&self) -> Result<(), Error> {
+        self.birthplace
+            .check()
+            .map_err(|error| Error::from(error).with_outcome(Outcome::NotSent))
     }
 
     pub(crate) fn out(&self) -> MutexGuard<'_, Out> {
@@ -178,13 +206,44 @@ impl Link {
         out.core.handle_end(error);
         let woken = out.settle();
         drop(out);
+        self.release();
         wake_all(woken);
+    }
+
+    /// Why the port has ended: what the system says of a child, else `told`.
+    fn why_ended(&self, told: Error) -> Error {
+        match &self.leash {
+            // A connection that was closed needs no other reason.
+            Some(leash) if told.kind() == ErrorKind::PeerDied && self.out().core.state() != State::Closed => {
+                Error::new(ErrorKind::PeerDied, leash.why_ended())
+            }
+            _ => told,
+        }
+    }
+
+    /// The peer's process, if it is a child of ours.
+    pub(crate) fn child(&self) -> Option<&transports::Child> {
+        self.leash.as_ref().map(Leash::child)
+    }
+
+    /// A child whose connection has ended is to end, too.
+    fn release(&self) {
+        if let Some(leash) = &self.leash {
+            leash.release();
+        }
     }
 
     /// Runs what is due.
     pub(crate) fn handle_timeout(&self, now: Instant) {
         let mut out = self.out();
         out.core.handle_timeout(now);
+        if out.core.is_silent() {
+            let name = self.peer_name();
+            let sentence =
+                format!("{name} has stopped answering: it was asked for a sign of life and gave none");
+            out.core.close(ErrorKind::PeerDied, &sentence);
+            out.part();
+        }
         let woken = out.settle();
         drop(out);
         wake_all(woken);
@@ -198,17 +257,24 @@ impl Link {
 
     /// Closes from this side, for a reason that the peer is told, and sends what can be sent at once.
     pub(crate) fn close(&self, kind: ErrorKind, sentence: &str) {
+        if !self.is_ours() {
+            return;
+        }
         let mut out = self.out();
         out.core.close(kind, sentence);
         out.push(self);
         let woken = out.settle();
         drop(out);
+        self.release();
         wake_all(woken);
         self.interrupt.raise();
     }
 
     /// Forgets one of our calls, and tells the peer.
     pub(crate) fn cancel(&self, call: Pending) {
+        if !self.is_ours() {
+            return;
+        }
         let mut out = self.out();
         let ended = out.calls.leave(call);
         if let Some(key) = call.key {
@@ -307,6 +373,9 @@ impl Link {
 
     /// The other side, as messages name it.
     pub(crate) fn peer_name(&self) -> String {
+        if let Some(child) = self.child() {
+            return child.to_string();
+        }
         let pid = self
             .peer
             .pid()

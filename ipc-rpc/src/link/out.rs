@@ -98,7 +98,10 @@ impl Out {
         body: &mut Vec<u8>,
     ) -> Result<Start, Error> {
         if self.broken {
-            let sentence = format!("{} is gone; connect again", link.peer_name());
+            let sentence = match &link.leash {
+                Some(leash) => format!("{}; connect again", leash.why_gone()),
+                None => format!("{} is gone; connect again", link.peer_name()),
+            };
             return Err(Error::new(ErrorKind::PeerDied, sentence));
         }
         if !self.has_room(link) {
@@ -128,7 +131,15 @@ impl Out {
         }
         match sent {
             Ok(_) => Ok(Start::Wait),
-            Err(error) => Err(self.send_failed(error)),
+            Err(error) => {
+                let error = self.send_failed(error);
+                match &link.leash {
+                    Some(leash) if error.kind() == ErrorKind::PeerDied => {
+                        Err(Error::new(ErrorKind::PeerDied, leash.why_gone()))
+                    }
+                    _ => Err(error),
+                }
+            }
         }
     }
 
@@ -152,6 +163,13 @@ impl Out {
             self.control = body;
         }
         self.flush()
+    }
+
+    /// Sends what goes at once, and forgets the rest: the peer reads no more.
+    pub(super) fn part(&mut self) {
+        if self.transmit() == Flushed::Blocked {
+            self.set_broken();
+        }
     }
 
     /// Moves queued bytes on.
@@ -300,11 +318,15 @@ impl Out {
     /// Notes that nothing can be sent any more. The connection ends when the reader has read what is left.
     fn send_failed(&mut self, error: transports::Error) -> Error {
         if error.kind() != transports::ErrorKind::TooLarge {
-            self.broken = true;
-            self.backlog.clear();
-            self.backlog_bytes = 0;
+            self.set_broken();
         }
         Error::from(error)
+    }
+
+    fn set_broken(&mut self) {
+        self.broken = true;
+        self.backlog.clear();
+        self.backlog_bytes = 0;
     }
 
     /// Takes the core's events, and gives the wakers of those whom they concern.

@@ -34,6 +34,8 @@ mod handshake;
 #[cfg(test)]
 mod hostile;
 #[cfg(test)]
+mod keepalive;
+#[cfg(test)]
 mod model;
 #[cfg(test)]
 mod purity;

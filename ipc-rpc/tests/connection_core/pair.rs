@@ -92,6 +92,7 @@ pub(crate) fn client_config() -> Config {
         limits: Limits::default(),
         services: Arc::new([]),
         handshake_timeout: CONNECTING_HANDSHAKE,
+        keepalive: None,
     }
 }
 
@@ -102,6 +103,7 @@ pub(crate) fn server_config() -> Config {
         limits: Limits::default(),
         services: Arc::new([&STORE]),
         handshake_timeout: ACCEPTING_HANDSHAKE,
+        keepalive: None,
     }
 }
 

@@ -5,6 +5,7 @@
 use std::io::Write;
 use std::sync::mpsc::{self, Receiver};
 
+use ipc_rpc::ServiceClient;
 use tests::meter::Counting;
 use tests::subject::{Plan, Served, SubjectClient};
 
@@ -16,6 +17,13 @@ fn main() {
     let [_, role, argument] = &arguments[..] else {
         panic!("usage: subject ROLE ARGUMENT")
     };
+    let plan = || serde_json::from_str(argument).expect("a plan");
+    match role.as_str() {
+        "child" => return child(&plan()),
+        "family" => return family(argument),
+        "activated" => return activated(plan()),
+        _ => {}
+    }
     let (heard, lines) = mpsc::channel();
     std::thread::spawn(move || {
         for line in std::io::stdin().lines().map_while(Result::ok) {
@@ -26,7 +34,14 @@ fn main() {
     });
     match role.as_str() {
         "serve" => serve(&serde_json::from_str(argument).expect("a plan")),
+        "parent" => parent(argument),
         "hold" => hold(argument),
+        "crowd" => crowd(argument),
+        #[cfg(unix)]
+        "visit" => visit(&serde_json::from_str(argument).expect("a visit")),
+        #[cfg(unix)]
+        "fork" => say(tests::fork::and_call(argument)),
+        "list" => list(),
         "try" => attempt(argument),
         "large" => large(argument, &lines),
         "reconnect" => reconnect(argument, &lines),
@@ -42,7 +57,41 @@ fn say(what: impl std::fmt::Display) {
         .expect("the test listens");
 }
 
+/// Says what is being served.
+fn list() {
+    match ipc_rpc::servers() {
+        Ok(servers) => {
+            for server in servers {
+                let since = server
+                    .since
+                    .map(|since| since.elapsed().unwrap_or_default().as_secs());
+                say(format_args!(
+                    "{} {} pid {:?} {:?} since {since:?} stale {}",
+                    server.name, server.endpoint, server.pid, server.executable, server.stale
+                ));
+            }
+            say("ended");
+        }
+        Err(error) => say(format_args!("failed: {error}")),
+    }
+}
+
+/// Says what came of a visit.
+#[cfg(unix)]
+fn visit(visit: &tests::visit::Visit) {
+    say("started");
+    say(visit.pay());
+}
+
 fn serve(plan: &Plan) {
+    #[cfg(unix)]
+    if let Some(descriptors) = plan.descriptors {
+        tests::visit::limit_descriptors(descriptors);
+    }
+    #[cfg(unix)]
+    if let Some(uid) = plan.uid {
+        tests::visit::become_user(uid, &[]);
+    }
     match Served::new(plan) {
         Ok(served) => {
             say(format_args!("ready {}", served.endpoint()));
@@ -55,7 +104,82 @@ fn serve(plan: &Plan) {
     }
 }
 
+/// Serves whoever started it; all that it says goes to standard error.
+fn child(plan: &Plan) {
+    if let Err(error) = Served::new(plan).and_then(|served| served.run(plan)) {
+        eprintln!("subject: {error}");
+        std::process::exit(1);
+    }
+}
+
+/// As `child`, with a child of its own that lives on and whose process id goes into a file.
+fn family(file: &str) {
+    let plan = Plan::at("fd:inherited");
+    let served = Served::new(&plan).expect("it was started as a child");
+    let mut grandchild = std::process::Command::new("sleep")
+        .arg("1000")
+        .spawn()
+        .expect("sleep(1) runs");
+    std::fs::write(file, grandchild.id().to_string()).expect("the file can be written");
+    served.run(&plan).expect("it serves");
+    // The test may have ended it.
+    let _ = grandchild.kill();
+    grandchild.wait().expect("a child can be waited for");
+}
+
+/// Serves at the sockets of a service manager.
+fn activated(mut plan: Plan) {
+    let sockets = ipc_rpc::activated().expect("the variables are in order");
+    let [(endpoint, name)] = &sockets[..] else {
+        panic!("one socket is expected: {sockets:?}")
+    };
+    assert_eq!(name.as_deref(), Some("store"));
+    plan.endpoint = endpoint.to_string();
+    child(&plan);
+}
+
+/// Starts a child, says which, and stays until it is killed.
+fn parent(plan: &str) {
+    let mut command = std::process::Command::new(std::env::current_exe().expect("this program has a file"));
+    command.args(["child", plan]);
+    let client = SubjectClient::spawn(command).wait().expect("the child serves");
+    say(client.as_client().child().expect("it is a child").pid());
+    // A call that nobody answers.
+    let _ = client.hold(1).wait();
+}
+
 /// Makes calls that nobody answers, until it is killed.
+/// Is as many clients as it is told, all of which call once at first, and again once a number was noted.
+fn crowd(argument: &str) {
+    let (count, endpoint) = argument.split_once(' ').expect("a number and an endpoint");
+    let count: u64 = count.parse().expect("a number");
+    let clients: Vec<SubjectClient> = (0..count)
+        .map(|_| {
+            SubjectClient::connect(endpoint)
+                .timeout(std::time::Duration::from_secs(60))
+                .wait()
+                .expect("the server takes them all")
+        })
+        .collect();
+    let all_call = || {
+        for (number, client) in (0..).zip(&clients) {
+            assert_eq!(
+                client.number(number).wait().expect("the server serves them all"),
+                number
+            );
+        }
+    };
+    all_call();
+    say(format_args!("open {count}"));
+    clients[0]
+        .until_notes(1)
+        .wait()
+        .expect("the server serves them all");
+    all_call();
+    say(format_args!("again {count}"));
+}
+
+/// Makes calls that wait, and says how each ended.
 fn hold(endpoint: &str) {
     let client = SubjectClient::connect(endpoint)
         .wait()
@@ -64,7 +188,10 @@ fn hold(endpoint: &str) {
     std::thread::scope(|scope| {
         for token in 1000..1008 {
             let client = &client;
-            scope.spawn(move || client.hold(token).wait());
+            scope.spawn(move || match client.hold(token).wait() {
+                Ok(token) => say(format_args!("released {token}")),
+                Err(error) => say(format_args!("{:?}: {error}", error.kind())),
+            });
         }
     });
 }

@@ -9,7 +9,7 @@ use ipc_rpc::{Context, Endpoint, Error, Limits, Listening, Reject, Server, Serve
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Notify, watch};
 
-use super::{Record, Refusal, Second, SecondServer, Seen, Subject, SubjectServer, checksum, pattern};
+use super::{Record, Refusal, Second, SecondServer, Seen, Subject, SubjectServer, pattern};
 use crate::meter::{self, Holdings};
 
 /// How a server is set up. What is not set is as `Server` has it.
@@ -41,6 +41,18 @@ pub struct Plan {
     pub panic: bool,
     /// `allow` lets everybody in, or nobody.
     pub allow: Option<bool>,
+    /// `Server::keepalive`, in milliseconds.
+    pub keepalive: Option<u64>,
+    /// The user that the process becomes before it listens; only root can.
+    pub uid: Option<u32>,
+    /// `allow` lets the processes of these users in, and of this group.
+    pub allow_users: Vec<u32>,
+    /// See `allow_users`.
+    pub allow_group: Option<u32>,
+    /// `Endpoint::allow_other_users`.
+    pub open: bool,
+    /// As many descriptors as the process may have open (`RLIMIT_NOFILE`), as far as it may raise that itself.
+    pub descriptors: Option<u64>,
     /// Threads of the runtime; two if not set.
     pub workers: Option<usize>,
 }
@@ -71,12 +83,24 @@ impl Served {
         if let Some(bytes) = plan.max_message {
             endpoint = endpoint.max_message(bytes);
         }
+        if plan.open {
+            endpoint = endpoint.allow_other_users();
+        }
         let mut server = Server::bind(endpoint).limits(limits(plan));
         if let Some(drain) = plan.drain {
             server = server.drain(Duration::from_millis(drain));
         }
         if let Some(allowed) = plan.allow {
             server = server.allow(move |_| allowed);
+        }
+        if !plan.allow_users.is_empty() || plan.allow_group.is_some() {
+            let (users, group) = (plan.allow_users.clone(), plan.allow_group);
+            server = server.allow(move |peer| {
+                users.iter().any(|uid| peer.is_user(*uid)) || group.is_some_and(|gid| peer.in_group(gid))
+            });
+        }
+        if let Some(interval) = plan.keepalive {
+            server = server.keepalive(Duration::from_millis(interval));
         }
         let state = Arc::new(State::new(server.handle()));
         let (visits, plan) = (state.clone(), plan.clone());
@@ -255,8 +279,8 @@ impl Subject for State {
         data
     }
 
-    async fn take(&self, data: &[u8]) -> u64 {
-        checksum(data)
+    async fn take(&self, data: &[u8]) -> bool {
+        data == pattern(data.len() as u64)
     }
 
     async fn count(&self, data: &[u8]) -> u64 {

@@ -133,8 +133,9 @@ pub(crate) async fn bodies_above_the_limit(f: Fixture) {
         assert_eq!(f.end(client.text(&text)).await.unwrap(), text);
     }
     // What a client takes is its own setting.
-    let endpoint = server.endpoint().clone().max_message(LIMIT);
-    let connect = tests::subject::SubjectClient::connect(endpoint).codec(f.codec);
+    let connect = f
+        .connect::<tests::subject::SubjectClient>(&server)
+        .max_message(LIMIT);
     let modest = f.end(connect).await.unwrap();
     let error = f.end(modest.give(2 * LIMIT as u64)).await.unwrap_err();
     assert_error(

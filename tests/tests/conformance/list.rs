@@ -24,14 +24,11 @@ macro_rules! everywhere {
             a_thousand_at_once
             replies_in_any_order
             one_way_calls_in_order
-            a_large_one_way_call_arrives
             two_services_on_one_connection
             the_handler_sees_the_deadline
             a_deadline_passes_on_both_sides
             many_deadlines_at_once
             a_deadline_that_has_passed
-            the_limit_of_calls_in_flight
-            the_deadline_of_a_call_that_waits_for_room
             one_way_calls_above_the_limit_wait
             blocking_methods
             panics
@@ -39,23 +36,34 @@ macro_rules! everywhere {
             a_service_that_is_not_there
             a_program_of_another_age
             bodies_above_the_limit
-            what_a_handler_knows
             refused_on_connect
             let_in_with_a_token
             on_connect_panics
-            denied_by_allow
-            the_limit_of_connections
-            the_rundown_comes_once_and_last
-            connecting_again_and_again
-            connecting_while_the_server_starts
             pings
-            a_server_that_shuts_down_drains
-            a_drain_has_an_end
             large_bodies_both_ways_at_once
             small_calls_beside_large_ones
             a_slow_handler_holds_its_callers_back
             answers_wait_for_a_slow_reader
             many_connections_at_once
+        }
+    };
+}
+
+/// Cases that need a server which several clients reach.
+macro_rules! shared {
+    ($callback:ident $arguments:tt) => {
+        $callback! { $arguments
+            a_large_one_way_call_arrives
+            the_limit_of_calls_in_flight
+            the_deadline_of_a_call_that_waits_for_room
+            what_a_handler_knows
+            denied_by_allow
+            the_limit_of_connections
+            the_rundown_comes_once_and_last
+            connecting_again_and_again
+            connecting_while_the_server_starts
+            a_server_that_shuts_down_drains
+            a_drain_has_an_end
         }
     };
 }
@@ -69,12 +77,20 @@ macro_rules! awaiting {
             a_call_that_was_polled_is_waited_for
             a_dropped_call_is_cancelled
             calls_dropped_at_every_poll
+        }
+    };
+}
+
+/// Those of them that need a server which several clients reach.
+macro_rules! awaiting_shared {
+    ($callback:ident $arguments:tt) => {
+        $callback! { $arguments
             a_call_that_waits_for_room_is_dropped
         }
     };
 }
 
-/// Cases that need a server in a process of its own.
+/// Cases that need a server in a process of its own, at an endpoint.
 macro_rules! processes {
     ($callback:ident $arguments:tt) => {
         $callback! { $arguments
@@ -101,9 +117,11 @@ pub(crate) fn all() -> impl Iterator<Item = (&'static str, Case)> {
     use crate::failures::*;
     use crate::loads::*;
     use crate::times::*;
-    let groups: [&'static [(&'static str, Case)]; 3] = [
+    let groups: [&'static [(&'static str, Case)]; 5] = [
         everywhere!(entries []),
+        shared!(entries []),
         awaiting!(entries []),
+        awaiting_shared!(entries []),
         processes!(entries []),
     ];
     groups.into_iter().flatten().copied()

@@ -1,7 +1,8 @@
 //! Much at once: large beside small, slow handlers, slow readers.
 
+use ipc_rpc::Codec;
 use tests::fixture::Fixture;
-use tests::subject::{checksum, pattern};
+use tests::subject::pattern;
 
 use crate::bodies::large;
 
@@ -14,7 +15,7 @@ pub(crate) async fn large_bodies_both_ways_at_once(f: Fixture) {
             let data = pattern(size + index);
             match index % 3 {
                 0 => f.end(client.owned_bytes(data.clone())).await.unwrap() == data,
-                1 => f.end(client.take(&data)).await.unwrap() == checksum(&data),
+                1 => f.end(client.take(&data)).await.unwrap(),
                 _ => f.end(client.give(size + index)).await.unwrap() == data,
             }
         }
@@ -30,7 +31,7 @@ pub(crate) async fn small_calls_beside_large_ones(f: Fixture) {
         async move {
             if index < 4 {
                 let data = pattern(size);
-                f.end(client.take(&data)).await.unwrap() == checksum(&data)
+                f.end(client.take(&data)).await.unwrap()
             } else {
                 for number in 0..50 {
                     assert_eq!(f.end(client.number(number)).await.unwrap(), number);
@@ -54,7 +55,7 @@ pub(crate) async fn a_slow_handler_holds_its_callers_back(f: Fixture) {
         let client = client.clone();
         async move {
             let data = pattern(size + index);
-            f.end(client.take(&data)).await.unwrap() == checksum(&data)
+            f.end(client.take(&data)).await.unwrap()
         }
     });
     assert!(taken.await.into_iter().all(|intact| intact));
@@ -67,7 +68,8 @@ pub(crate) async fn answers_wait_for_a_slow_reader(f: Fixture) {
     plan.max_queued = Some(16 << 10);
     let server = f.serve(&plan);
     let client = f.client(&server).await;
-    let given = f.together(100, |index| {
+    let answers = if f.codec == Codec::Json { 20 } else { 100 };
+    let given = f.together(answers, |index| {
         let client = client.clone();
         async move { f.end(client.give(40_000 + index)).await.unwrap() == pattern(40_000 + index) }
     });

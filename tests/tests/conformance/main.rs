@@ -35,7 +35,10 @@ fn run(name: &str, transport: Transport, codec: Codec, mode: Mode) {
         .find(|(known, _)| *known == name)
         .expect("the list has all cases");
     let combination = format!("{name} over {transport:?} in {codec:?}, {mode:?}");
+    let began = std::time::Instant::now();
     watchdog::guard(&combination, move || mode.run(case(fixture)));
+    // Shown with --nocapture: where the time goes.
+    println!("{:6} ms  {combination}", began.elapsed().as_millis());
 }
 
 macro_rules! test_each {
@@ -49,31 +52,34 @@ macro_rules! test_each {
     };
 }
 
-/// All combinations of one transport. The last word: whether its servers are processes, which can be killed.
+/// All combinations of one transport: the groups of cases for each of its clients, and those for async ones besides.
 macro_rules! transport {
-    ($name:ident $transport:ident $($processes:ident)?) => {
+    ($name:ident $transport:ident $each:tt $awaited:tt) => {
         mod $name {
-            transport!(codec bincode Bincode $transport $($processes)?);
-            transport!(codec json Json $transport $($processes)?);
+            transport!(codec bincode Bincode $transport $each $awaited);
+            transport!(codec json Json $transport $each $awaited);
         }
     };
-    (codec $name:ident $codec:ident $transport:ident $($processes:ident)?) => {
+    (codec $name:ident $codec:ident $transport:ident [$($each:ident)*] [$($awaited:ident)*]) => {
         mod $name {
             mod awaited {
-                everywhere!(test_each [$transport $codec Async]);
-                awaiting!(test_each [$transport $codec Async]);
-                $($processes!(test_each [$transport $codec Async]);)?
+                $($each!(test_each [$transport $codec Async]);)*
+                $($awaited!(test_each [$transport $codec Async]);)*
             }
             mod waited {
-                everywhere!(test_each [$transport $codec Blocking]);
-                $($processes!(test_each [$transport $codec Blocking]);)?
+                $($each!(test_each [$transport $codec Blocking]);)*
             }
         }
     };
 }
 
-transport!(memory Memory);
-transport!(unix_name UnixName processes);
-transport!(unix_path UnixPath processes);
-transport!(unix_abstract UnixAbstract processes);
-transport!(tcp Tcp processes);
+transport!(memory Memory [everywhere shared] [awaiting awaiting_shared]);
+transport!(unix_name UnixName [everywhere shared processes] [awaiting awaiting_shared]);
+transport!(unix_path UnixPath [everywhere shared processes] [awaiting awaiting_shared]);
+transport!(unix_abstract UnixAbstract [everywhere shared processes] [awaiting awaiting_shared]);
+transport!(pipe Pipe [everywhere shared processes] [awaiting awaiting_shared]);
+#[cfg(windows)]
+transport!(pipe_messages PipeMessages [everywhere shared processes] [awaiting awaiting_shared]);
+transport!(tcp Tcp [everywhere shared processes] [awaiting awaiting_shared]);
+transport!(spawn Spawn [everywhere] [awaiting]);
+transport!(stdio Stdio [everywhere] [awaiting]);

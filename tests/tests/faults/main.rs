@@ -5,7 +5,9 @@
 )]
 
 mod holdings;
+
 mod hostile;
+mod impostors;
 mod messages;
 mod raw;
 

@@ -265,7 +265,7 @@ fn a_deadline() {
         for token in 0..20 {
             let text = client
                 .hold(token)
-                .timeout(4 * MOMENT)
+                .timeout(2 * MOMENT)
                 .wait()
                 .unwrap_err()
                 .to_string();
@@ -328,7 +328,7 @@ fn endpoints_that_are_none() {
         ),
         (
             "smoke:x",
-            "\"smoke:x\" is not an endpoint: the transport \"smoke:\" is not known here; use mem:, unix:, tcp:, or a plain name",
+            "\"smoke:x\" is not an endpoint: the transport \"smoke:\" is not known here; use mem:, unix:, pipe:, tcp:, or a plain name",
         ),
     ];
     for (endpoint, text) in texts {

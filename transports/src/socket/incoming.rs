@@ -6,7 +6,7 @@ use std::mem;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::Link;
+use super::{Link, Tag};
 use crate::{Error, ErrorKind, Header, Interrupt, Message, Received, Receiver, sys};
 
 /// Bytes that one look at the socket can bring, beside the body of a large message. Several small messages come
@@ -25,6 +25,8 @@ const SHARE: usize = 1 << 20;
 
 pub(super) struct SocketReceiver {
     link: Arc<Link>,
+    /// What has to stand before each header.
+    tag: Option<Tag>,
     limit: usize,
     waiter: sys::Waiter,
     /// What arrived and was not taken yet: from `start` on.
@@ -36,6 +38,8 @@ pub(super) struct SocketReceiver {
     after_large: bool,
     end: Option<End>,
     drained: bool,
+    /// A message has come: the other side knows how to write them.
+    introduced: bool,
 }
 
 /// Why nothing more is read.
@@ -52,6 +56,7 @@ impl SocketReceiver {
     pub(super) fn new(link: Arc<Link>, limit: usize) -> Self {
         let waiter = sys::Waiter::new();
         Self {
+            tag: link.stream.tag(),
             link,
             limit,
             waiter,
@@ -61,12 +66,30 @@ impl SocketReceiver {
             after_large: false,
             end: None,
             drained: false,
+            introduced: false,
         }
     }
 
-    /// The header at the start of what is buffered, if it is whole.
-    fn header(&self) -> Option<Header> {
-        self.buffer[self.start..].first_chunk().map(Header::from_bytes)
+    /// The header at the start of what is buffered, if it is whole, and as far as it is one to go by.
+    fn header(&self) -> Option<Result<Header, Error>> {
+        let mut rest = &self.buffer[self.start..];
+        if let Some(expected) = &self.tag {
+            let (tag, behind) = rest.split_first_chunk::<{ size_of::<Tag>() }>()?;
+            if tag != expected {
+                return Some(Err(Error::new(
+                    ErrorKind::Protocol,
+                    "a message without this connection's tag came: somebody else writes into this pipe",
+                )));
+            }
+            rest = behind;
+        }
+        let header = Header::from_bytes(rest.first_chunk()?);
+        Some(header.check_incoming(self.limit).map(|()| header))
+    }
+
+    /// Bytes before a body.
+    fn head(&self) -> usize {
+        Header::SIZE + self.tag.map_or(0, |tag| tag.len())
     }
 
     /// Takes a whole message out of what has arrived, or begins a large one.
@@ -83,9 +106,9 @@ impl SocketReceiver {
         let Some(header) = self.header() else {
             return Ok(false);
         };
-        header.check_incoming(self.limit)?;
+        let (header, head) = (header?, self.head());
         let length = header.length as usize;
-        let arrived = &self.buffer[self.start + Header::SIZE..];
+        let arrived = &self.buffer[self.start + head..];
         if let Some(body) = arrived.get(..length) {
             message.header = header;
             message.body.clear();
@@ -94,7 +117,7 @@ impl SocketReceiver {
                 .try_reserve(length)
                 .map_err(|error| no_memory(length, error))?;
             message.body.extend_from_slice(body);
-            self.start += Header::SIZE + length;
+            self.start += head + length;
             self.after_large = length > COPIED;
             return Ok(true);
         }
@@ -196,6 +219,20 @@ impl SocketReceiver {
         }
     }
 
+    /// What to say of a pipe that begins with something else than a message: standard output is a place where a program
+    /// may print.
+    fn printed(&self) -> Option<Error> {
+        const SHOWN: usize = 60;
+        let text = self.buffer.get(self.start..).filter(|text| !text.is_empty())?;
+        if self.introduced || !self.link.stream.is_piped() {
+            return None;
+        }
+        let shown = String::from_utf8_lossy(&text[..text.len().min(SHOWN)]);
+        let more = if text.len() > SHOWN { " ..." } else { "" };
+        let message = format!("the other side's output begins with {shown:?}{more}, which is no message");
+        Some(Error::new(ErrorKind::Protocol, message))
+    }
+
     fn look(&mut self, message: &mut Message) -> Result<Received, Error> {
         let mut share = SHARE;
         loop {
@@ -223,11 +260,16 @@ impl SocketReceiver {
 
 impl Receiver for SocketReceiver {
     fn try_recv(&mut self, message: &mut Message) -> Result<Received, Error> {
+        self.link.birthplace.check()?;
         if let Some(End::Broken { kind, message }) = &self.end {
             return Err(Error::new(*kind, message.clone()));
         }
-        let received = self.look(message);
-        if let Err(error) = &received {
+        let mut received = self.look(message);
+        self.introduced |= matches!(received, Ok(Received::Message));
+        if let Err(error) = &mut received {
+            if let Some(text) = self.printed() {
+                *error = text;
+            }
             // Whatever follows cannot be trusted to begin with a header.
             self.end = Some(End::Broken {
                 kind: error.kind(),
@@ -249,8 +291,9 @@ impl Receiver for SocketReceiver {
             return large.body.len() == large.header.length as usize;
         }
         self.header().is_some_and(|header| {
-            header.check_incoming(self.limit).is_err()
-                || self.buffer.len() - self.start >= Header::SIZE + header.length as usize
+            header.map_or(true, |header| {
+                self.buffer.len() - self.start >= self.head() + header.length as usize
+            })
         })
     }
 

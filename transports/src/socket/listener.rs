@@ -41,7 +41,7 @@ impl SocketListener {
                 },
             };
             let identity = match self.endpoint.address() {
-                Address::Tcp { .. } => super::tcp::prepare(&stream).map(|()| Identity::Anonymous),
+                Address::Tcp { .. } => stream.send_at_once().map(|()| Identity::Anonymous),
                 _ => stream.identity(),
             };
             // A client that gave up while it waited makes these fail; its connection is dropped.

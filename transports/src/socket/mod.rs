@@ -1,4 +1,4 @@
-//! `unix:` and `tcp:`, one implementation: messages framed on a byte stream.
+//! `unix:`, `tcp:` and `pipe:`, one implementation: messages framed on a byte stream.
 
 mod incoming;
 mod listener;
@@ -10,12 +10,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 pub(crate) use tcp::{connect as connect_tcp, listen as listen_tcp};
-pub(crate) use unix::{connect as connect_unix, listen as listen_unix};
+pub(crate) use unix::{connect_pipe, connect_unix, listen_pipe, listen_unix};
 
-use crate::{Endpoint, Identity, Peer, Port, sys};
+use crate::{Birthplace, Child, Endpoint, Identity, Listener, Peer, Port, sys};
 
 /// Bytes that a sender queues before it refuses more, as long as anything is queued: 16 MiB.
 pub(crate) const QUEUE_LIMIT: usize = 16 << 20;
+
+/// What stands before the header of each message of a stream into which the system cannot keep third parties from
+/// writing: 16 random bytes that only the two sides know.
+pub(crate) type Tag = [u8; 16];
 
 /// What the two halves of a port share. The connection ends when both are gone, even where a child of a fork still
 /// holds the descriptor, or a reactor.
@@ -23,6 +27,8 @@ struct Link {
     stream: Arc<sys::Stream>,
     /// The peer's process has ended: what it sent is still to be read, but no more will come.
     peer_gone: AtomicBool,
+    /// Where the connection may be used and ended.
+    birthplace: Birthplace,
 }
 
 impl Link {
@@ -37,18 +43,43 @@ impl Link {
 
 impl Drop for Link {
     fn drop(&mut self) {
-        self.stream.shutdown();
+        // The copy that a fork drops is no reason to end what its parent uses.
+        if self.birthplace.is_here() {
+            self.stream.shutdown();
+        }
     }
 }
 
 /// The port of a connected stream.
-fn port(stream: sys::Stream, identity: Identity, endpoint: Endpoint) -> Port {
-    let limit = endpoint.message_limit();
+pub(crate) fn port(stream: sys::Stream, identity: Identity, endpoint: Endpoint) -> Port {
     let stream = Arc::new(stream);
     let peer = Peer::new(identity, Arc::downgrade(&stream));
+    with_peer(stream, peer, endpoint)
+}
+
+/// The port of a stream that is connected to a child of this process.
+pub(crate) fn port_of_child(
+    stream: sys::Stream,
+    identity: Identity,
+    endpoint: Endpoint,
+    child: Child,
+) -> Port {
+    let stream = Arc::new(stream);
+    let peer = Peer::started(identity, Arc::downgrade(&stream), child);
+    with_peer(stream, peer, endpoint)
+}
+
+/// Accepts from an inherited socket.
+pub(crate) fn adopted(acceptor: sys::Acceptor, endpoint: Endpoint) -> Box<dyn Listener> {
+    Box::new(listener::SocketListener::new(acceptor, endpoint, None))
+}
+
+fn with_peer(stream: Arc<sys::Stream>, peer: Peer, endpoint: Endpoint) -> Port {
+    let limit = endpoint.message_limit();
     let link = Arc::new(Link {
         stream,
         peer_gone: AtomicBool::new(false),
+        birthplace: Birthplace::here(),
     });
     Port {
         sender: Box::new(outgoing::SocketSender::new(Arc::clone(&link), limit)),

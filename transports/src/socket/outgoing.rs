@@ -5,7 +5,7 @@ use std::io::{self, IoSlice};
 use std::mem;
 use std::sync::Arc;
 
-use super::{Link, QUEUE_LIMIT};
+use super::{Link, QUEUE_LIMIT, Tag};
 use crate::{Error, ErrorKind, Flushed, Header, Sender, Sent};
 
 /// Bodies up to this many bytes are copied into the batch, longer ones are sent from where they are. The copy costs
@@ -20,6 +20,7 @@ const PIECES: usize = 16;
 
 pub(super) struct SocketSender {
     link: Arc<Link>,
+    tag: Option<Tag>,
     limit: usize,
     queue: Queue,
     /// The system took less than it was given: nothing goes before there is space.
@@ -30,6 +31,7 @@ pub(super) struct SocketSender {
 impl SocketSender {
     pub(super) fn new(link: Arc<Link>, limit: usize) -> Self {
         Self {
+            tag: link.stream.tag(),
             link,
             limit,
             queue: Queue::default(),
@@ -66,6 +68,7 @@ impl SocketSender {
     }
 
     fn check(&self) -> Result<(), Error> {
+        self.link.birthplace.check()?;
         if self.broken {
             return Err(Error::new(
                 ErrorKind::PeerDied,
@@ -89,13 +92,13 @@ impl Sender for SocketSender {
             return Ok(Sent::Full);
         }
         if body.len() <= COPIED {
-            self.queue.copy([&header, head, body]);
+            self.queue.copy(self.tag, [&header, head, body]);
             if self.queue.is_batch_full() && !self.blocked {
                 self.write()?;
             }
             return Ok(Sent::Accepted);
         }
-        self.queue.copy([&header, head, &[]]);
+        self.queue.copy(self.tag, [&header, head, &[]]);
         self.queue.take(body);
         if !self.blocked {
             self.write()?;
@@ -147,7 +150,7 @@ impl Piece {
 }
 
 impl Queue {
-    fn copy(&mut self, parts: [&[u8]; 3]) {
+    fn copy(&mut self, tag: Option<Tag>, parts: [&[u8]; 3]) {
         let batch = match self.pieces.back_mut() {
             Some(Piece::Batch(batch)) if batch.len() < BATCH => batch,
             _ => {
@@ -158,10 +161,14 @@ impl Queue {
                 batch
             }
         };
+        let before = batch.len();
+        if let Some(tag) = tag {
+            batch.extend_from_slice(&tag);
+        }
         for part in parts {
             batch.extend_from_slice(part);
-            self.bytes += part.len();
         }
+        self.bytes += batch.len() - before;
     }
 
     fn take(&mut self, body: &mut Vec<u8>) {

@@ -25,7 +25,8 @@ pub(crate) fn connect(
     for address in addresses(endpoint, host, port, deadline)? {
         match connect_to(address, deadline) {
             Ok(stream) => {
-                let ready = prepare(&stream)
+                let ready = stream
+                    .set_nodelay(true)
                     .and_then(|()| stream.set_nonblocking(true))
                     .and_then(|()| stream.try_into());
                 let stream = ready.map_err(|error| failed(endpoint, error))?;
@@ -67,14 +68,6 @@ pub(crate) fn listen(endpoint: &Endpoint, host: &str, port: u16) -> Result<Box<d
         }
         Err(error) => Err(Error::system(format!("cannot serve {server}"), error)),
     }
-}
-
-/// What every TCP connection needs: small messages leave at once.
-pub(super) fn prepare<'a, S>(stream: &'a S) -> io::Result<()>
-where
-    socket2::SockRef<'a>: From<&'a S>,
-{
-    socket2::SockRef::from(stream).set_tcp_nodelay(true)
 }
 
 fn connect_to(address: SocketAddr, deadline: Option<Instant>) -> io::Result<TcpStream> {

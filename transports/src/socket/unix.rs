@@ -1,12 +1,30 @@
-//! `unix:`, where the platform has it.
+//! `unix:` and `pipe:`, where the platform has them.
 
 use std::time::Instant;
 
 use super::listener::SocketListener;
 use crate::{Endpoint, Error, ErrorKind, Listener, Port, sys};
 
-pub(crate) fn connect(endpoint: &Endpoint, deadline: Option<Instant>) -> Result<Port, Error> {
-    let stream = sys::connect_unix(endpoint, deadline)?;
+pub(crate) fn connect_unix(endpoint: &Endpoint, deadline: Option<Instant>) -> Result<Port, Error> {
+    vouched_for(sys::connect_unix(endpoint, deadline)?, endpoint)
+}
+
+pub(crate) fn connect_pipe(endpoint: &Endpoint, deadline: Option<Instant>) -> Result<Port, Error> {
+    vouched_for(sys::connect_pipe(endpoint, deadline)?, endpoint)
+}
+
+pub(crate) fn listen_unix(endpoint: &Endpoint) -> Result<Box<dyn Listener>, Error> {
+    let (acceptor, claim) = sys::listen_unix(endpoint)?;
+    Ok(Box::new(SocketListener::new(acceptor, endpoint.clone(), claim)))
+}
+
+pub(crate) fn listen_pipe(endpoint: &Endpoint) -> Result<Box<dyn Listener>, Error> {
+    let (acceptor, claim) = sys::listen_pipe(endpoint)?;
+    Ok(Box::new(SocketListener::new(acceptor, endpoint.clone(), claim)))
+}
+
+/// The port of a stream to a server that runs as the expected user.
+fn vouched_for(stream: sys::Stream, endpoint: &Endpoint) -> Result<Port, Error> {
     let server = endpoint.described();
     let identity = stream.identity().map_err(|error| {
         Error::system(
@@ -33,9 +51,4 @@ pub(crate) fn connect(endpoint: &Endpoint, deadline: Option<Instant>) -> Result<
         }
     }
     Ok(super::port(stream, identity, endpoint.clone()))
-}
-
-pub(crate) fn listen(endpoint: &Endpoint) -> Result<Box<dyn Listener>, Error> {
-    let (acceptor, claim) = sys::listen_unix(endpoint)?;
-    Ok(Box::new(SocketListener::new(acceptor, endpoint.clone(), claim)))
 }

@@ -4,15 +4,20 @@
 //!
 //! | item | what it is |
 //! |---|---|
-//! | `Stream` | a connected socket that never blocks |
-//! | `Acceptor` | a listening socket that never blocks |
+//! | `Stream` | a connected socket or pipe that never blocks |
+//! | `Acceptor` | what listens, and never blocks |
 //! | `Arrival` | what one look at a stream brought |
 //! | `Waiter`, `Bell` | blocking until a socket has news, and ending that from another thread |
 //! | `Registration` | a socket in Tokio's reactor |
 //! | `Termination` | being told to end |
 //! | `SpareDescriptor` | a descriptor to give up when none is left |
 //! | `connect_unix`, `listen_unix`, `Claim`, `socket_path`, `HAS_UNIX_SOCKETS` | `unix:` endpoints and who owns their names |
-//! | `user`, `group`, `executable` | who runs this process, and what a peer runs |
+//! | `spawn_on_socket`, `spawn_on_stdio`, `Spawned`, `Watch`, `ChildNews`, `fate`, `HAS_CHILDREN` | children that are connected to us |
+//! | `adopt`, `adopt_stdio`, `Adopted`, `Bound` | what this process was started with |
+//! | `connect_pipe`, `listen_pipe`, `pipe_path`, `HAS_PIPES` | `pipe:` endpoints |
+//! | `user`, `group`, `own_groups`, `peer_groups`, `executable` | who runs this process, and who a peer is and what it runs |
+//! | `process_mark`, `is_process_mark` | telling a process from its forks |
+//! | `Appearance`, `servers` | waiting for a server to appear, and listing those that are there |
 //! | `is_exhaustion`, `accept_failure` | what an error of the system means |
 
 #[cfg(unix)]

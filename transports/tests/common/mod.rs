@@ -43,6 +43,12 @@ impl Place {
         if transports::Scheme::Unix.is_supported() {
             texts.push(format!("unix:{}/{unique}.sock", self.directory.path().display()));
         }
+        if transports::Scheme::Pipe.is_supported() {
+            texts.push(format!("pipe:{unique}"));
+        }
+        if cfg!(windows) {
+            texts.push(format!("pipe:{unique}-m?mode=message"));
+        }
         if cfg!(target_os = "linux") {
             texts.push(format!("unix:@{unique}"));
         }

@@ -109,6 +109,11 @@ pub(crate) fn serve(endpoints: &[String]) -> Result<(), Failure> {
     Ok(server.run().wait()?)
 }
 
+/// What a child does: serves the tour that started it, until that has ended.
+pub(crate) fn serve_parent() -> Result<(), Failure> {
+    Ok(ipc_rpc::serve_inherited(TextServer::new(Reader)).wait()?)
+}
+
 fn listen(endpoints: &[Endpoint]) -> Result<Listening, Failure> {
     let (first, others) = endpoints.split_first().ok_or("there is nowhere to serve")?;
     let server = others

@@ -1,7 +1,8 @@
 //! The tour: real files, searched and counted by a service in another process, over every transport in turn.
 //!
 //! Shows that a program does not change with the transport: the same typed calls go over each, and must give the same results.
-//! `mem` stays inside this process; for the others this program starts itself again as the server.
+//! `mem` stays inside this process; for the others this program starts itself again as the server, and
+//! for `spawn` and `stdio` once more for each, as a child that serves it alone.
 //!
 //! ```console
 //! $ cargo run --release --bin tour                       # the project's own sources
@@ -20,11 +21,13 @@ mod row;
 mod service;
 
 use std::path::PathBuf;
+use std::process::Command;
 use std::process::ExitCode;
 
+use examples::text::TextClient;
 use files::Files;
 use host::Host;
-use ipc_rpc::{Endpoint, Scheme};
+use ipc_rpc::{Connect, Endpoint, Scheme};
 use row::Row;
 
 const USAGE: &str = "usage: tour [--pattern TEXT] [FILES OR DIRECTORIES]";
@@ -32,18 +35,28 @@ const USAGE: &str = "usage: tour [--pattern TEXT] [FILES OR DIRECTORIES]";
 type Failure = Box<dyn std::error::Error>;
 
 /// The rows of the table: a transport is one line here. `{run}` keeps tours apart that happen at once.
-const TRANSPORTS: [&str; 3] = [
+const TRANSPORTS: [&str; 4] = [
     // Within this process, and still through the codec.
     "mem:tour-{run}",
     // A socket in the user's private directory.
     "unix:tour-{run}",
+    // FIFOs in the same directory.
+    "pipe:tour-{run}",
     // The loopback interface, at any free port.
     "tcp:0",
 ];
 
+type Connected = fn(Connect<TextClient>) -> Connect<TextClient>;
+
+/// More rows, each with a server of its own that is a child of the client: connected by a socket that it inherits, or by
+/// its standard input and output.
+const CHILDREN: [(&str, Connected); 2] = [("spawn", |child| child), ("stdio", |child| child.stdio())];
+
 fn main() -> ExitCode {
     let mut arguments = std::env::args().skip(1).peekable();
-    let done = match arguments.next_if(|first| first == "--serve") {
+    let role = arguments.next_if(|first| first == "--serve" || first == "--child");
+    let done = match role.as_deref() {
+        Some("--child") => host::serve_parent(),
         Some(_) => host::serve(&arguments.collect::<Vec<_>>()),
         None => match Options::parse(arguments) {
             Ok(options) => tour(&options),
@@ -85,7 +98,17 @@ fn tour(options: &Options) -> Result<(), Failure> {
 
     let mut rows = Vec::new();
     for endpoint in here.endpoints().iter().chain(there.endpoints()) {
-        rows.push(Row::connect(endpoint)?);
+        rows.push(Row::new(
+            endpoint.scheme().as_str(),
+            TextClient::connect(endpoint),
+        )?);
+    }
+    if Scheme::Exec.is_supported() {
+        for (name, connected) in CHILDREN {
+            let mut again = Command::new(std::env::current_exe()?);
+            again.arg("--child");
+            rows.push(Row::new(name, connected(TextClient::spawn(again)))?);
+        }
     }
     let mut read = 0;
     for text in Files::below(&options.paths) {

@@ -4,12 +4,12 @@ use std::fmt;
 use std::time::{Duration, Instant};
 
 use examples::text::{Counts, TextClient};
-use ipc_rpc::{Endpoint, Scheme};
+use ipc_rpc::Connect;
 
 use crate::Failure;
 
 pub(crate) struct Row {
-    transport: Scheme,
+    transport: &'static str,
     client: TextClient,
     /// How long each call took.
     times: Vec<Duration>,
@@ -27,12 +27,12 @@ impl Row {
     pub(crate) const HEADING: &str =
         "transport     calls       bytes         p50         p99          checksum";
 
-    pub(crate) fn connect(endpoint: &Endpoint) -> Result<Self, Failure> {
-        let client = TextClient::connect(endpoint).wait()?;
+    pub(crate) fn new(transport: &'static str, connect: Connect<TextClient>) -> Result<Self, Failure> {
+        let client = connect.wait()?;
         // The first call of a connection pays for things that the others do not.
         client.count("").wait()?;
         Ok(Self {
-            transport: endpoint.scheme(),
+            transport,
             client,
             times: Vec::new(),
             bytes: 0,
@@ -85,7 +85,7 @@ impl fmt::Display for Row {
         write!(
             formatter,
             "{:<9} {:>9} {:>11} {:>8.1} µs {:>8.1} µs  {}",
-            self.transport.as_str(),
+            self.transport,
             times.len(),
             self.bytes,
             micros(percentile(50)),

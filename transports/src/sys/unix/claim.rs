@@ -1,4 +1,4 @@
-//! Who owns a name: a lock beside each socket.
+//! Who owns a name: a lock beside each socket, and beside each FIFO, of which all of this holds as well.
 //!
 //! The holder of the lock, and nobody else, makes, replaces and removes the socket. The lock is a file that ends
 //! with its process, so that a name is free the moment its server dies, and taken as long as it lives. It also says
@@ -8,18 +8,26 @@ use std::fs::{File, Metadata, Permissions};
 use std::io::{self, Read};
 use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant, SystemTime};
 
 use rustix::fs::{FlockOperation, Mode, OFlags, flock};
 use rustix::io::Errno;
 use rustix::process::Pid;
 
 use super::directory::{self, kind_of};
+use super::identity;
 use super::names::socket_of;
 use crate::endpoint::Address;
 use crate::{Endpoint, Error, ErrorKind};
 
 /// Only the owner reads and writes.
 const PRIVATE: u32 = 0o600;
+/// Everybody may write to a socket, which is to connect to it.
+const OPEN: u32 = 0o666;
+
+/// How long a new owner may take to write who it is, and how often one looks meanwhile, before it goes unnamed.
+const SIGNED: Duration = Duration::from_millis(200);
+const SIGNING: Duration = Duration::from_millis(1);
 
 /// The right to serve a name, held until it is dropped.
 pub(crate) struct Claim {
@@ -33,11 +41,27 @@ pub(crate) struct Claim {
 }
 
 impl Claim {
+    /// The mode that a socket or FIFO is to have.
+    pub(super) fn mode_of(endpoint: &Endpoint) -> Result<u32, Error> {
+        match endpoint.address() {
+            _ if !endpoint.are_other_users_allowed() => Ok(PRIVATE),
+            Address::Path(_) => Ok(OPEN),
+            _ => {
+                let message = format!(
+                    "cannot serve {} to other users: the directory of names is private; use a path, as \
+                     unix:/run/store.sock",
+                    endpoint.quoted()
+                );
+                Err(Error::new(ErrorKind::InvalidEndpoint, message))
+            }
+        }
+    }
+
     /// Takes the claim to an endpoint's name or path, or says who has it.
     pub(super) fn take(endpoint: &Endpoint) -> Result<Self, Error> {
         let socket = socket_of(endpoint)?;
         match endpoint.address() {
-            Address::Name(_) => directory::make_private(endpoint)?,
+            Address::Name(_) | Address::Pipe { .. } => directory::make_private(endpoint)?,
             _ => directory::check_parent(endpoint, &socket)?,
         }
         let lock = lock_beside(endpoint, &socket);
@@ -73,9 +97,13 @@ impl Claim {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
             Err(error) => return Err(Error::system(format!("cannot serve {server}"), error)),
         };
-        if !there.file_type().is_socket() {
+        let (wanted, is_wanted) = match endpoint.address() {
+            Address::Pipe { .. } => ("pipe", there.file_type().is_fifo()),
+            _ => ("socket", there.file_type().is_socket()),
+        };
+        if !is_wanted {
             let message = format!(
-                "cannot serve {server}: {path} is {}, not a socket, and is left alone. Remove it, or use another name",
+                "cannot serve {server}: {path} is {}, not a {wanted}, and is left alone. Remove it, or use another name",
                 kind_of(&there)
             );
             return Err(Error::new(ErrorKind::InvalidEndpoint, message));
@@ -88,14 +116,14 @@ impl Claim {
                 let removed = std::fs::remove_file(&self.socket);
                 return removed.map_err(|error| {
                     Error::system(
-                        format!("cannot serve {server}: cannot remove the stale socket {path}"),
+                        format!("cannot serve {server}: cannot remove the stale {wanted} {path}"),
                         error,
                     )
                 });
             }
             Err(error) => {
                 let message =
-                    format!("cannot serve {server}: cannot tell whether the socket {path} is in use");
+                    format!("cannot serve {server}: cannot tell whether the {wanted} {path} is in use");
                 return Err(Error::system(message, error));
             }
         }
@@ -103,15 +131,22 @@ impl Claim {
         Err(Error::new(ErrorKind::InUse, message))
     }
 
-    /// Remembers the socket that was made, as the one to remove, and gives its owner what a umask may have taken.
-    pub(super) fn made(&mut self) -> io::Result<()> {
+    /// Remembers the socket that was made, as the one to remove, and gives it its mode: it was made private, and a umask
+    /// may have taken even its owner's bits.
+    pub(super) fn made(&mut self, mode: u32) -> io::Result<()> {
         let there = self.socket.symlink_metadata()?;
-        self.made = Some(identity(&there));
-        // The system takes the umask's bits from the mode that was set before binding.
-        if there.mode() & PRIVATE != PRIVATE {
-            std::fs::set_permissions(&self.socket, Permissions::from_mode(PRIVATE))?;
+        self.made = Some(file_of(&there));
+        if there.mode() & 0o777 != mode {
+            set_mode(&self.socket, &there, mode)?;
         }
         Ok(())
+    }
+
+    /// Tells those who watch the directory that one can connect from now on, which the making of the socket was too
+    /// early for. The time that it leaves on the lock is that since which the name is served.
+    pub(super) fn announce(&self) {
+        // Who waits looks again after a while even if this fails.
+        let _ = self.file.set_modified(SystemTime::now());
     }
 }
 
@@ -123,7 +158,7 @@ impl Drop for Claim {
         }
         let is_there = |path: &Path, known| {
             path.symlink_metadata()
-                .is_ok_and(|there| identity(&there) == known)
+                .is_ok_and(|there| file_of(&there) == known)
         };
         // Nothing to be done about a failure: the next owner replaces what is left.
         if self.made.is_some_and(|made| is_there(&self.socket, made)) {
@@ -132,7 +167,7 @@ impl Drop for Claim {
         if self
             .file
             .metadata()
-            .is_ok_and(|own| is_there(&self.lock, identity(&own)))
+            .is_ok_and(|own| is_there(&self.lock, file_of(&own)))
         {
             let _ = std::fs::remove_file(&self.lock);
         }
@@ -140,9 +175,9 @@ impl Drop for Claim {
 }
 
 /// Who holds a lock, as it says in the file.
-struct Owner {
-    pid: u32,
-    executable: Option<PathBuf>,
+pub(super) struct Owner {
+    pub(super) pid: u32,
+    pub(super) executable: Option<PathBuf>,
 }
 
 impl Owner {
@@ -153,6 +188,18 @@ impl Owner {
         let _ = file
             .set_len(0)
             .and_then(|()| file.write_all_at(text.as_bytes(), 0));
+    }
+
+    /// Not so if there is no such process; one in another process namespace than ours cannot be told from that.
+    fn may_live(&self) -> bool {
+        let pid = i32::try_from(self.pid).ok().and_then(Pid::from_raw);
+        pid.is_some_and(identity::may_live)
+    }
+
+    /// What the lock beside a socket says.
+    pub(super) fn of(lock: &Path) -> Option<Self> {
+        let (file, _) = open_lock(lock, OFlags::RDONLY).ok()?;
+        Self::read(&file)
     }
 
     fn read(file: &File) -> Option<Self> {
@@ -176,15 +223,15 @@ impl Owner {
 /// The process that owned the socket and is gone, if the lock beside it says so.
 pub(super) fn dead_owner(endpoint: &Endpoint) -> Option<u32> {
     let lock = lock_beside(endpoint, &socket_of(endpoint).ok()?);
-    let (file, _) = open_lock(&lock, OFlags::RDONLY).ok()?;
-    let owner = Owner::read(&file)?;
-    let pid = Pid::from_raw(i32::try_from(owner.pid).ok()?)?;
-    (rustix::process::test_kill_process(pid) == Err(Errno::SRCH)).then_some(owner.pid)
+    let owner = Owner::of(&lock)?;
+    (!owner.may_live()).then_some(owner.pid)
 }
 
-fn lock_beside(endpoint: &Endpoint, socket: &Path) -> PathBuf {
+pub(super) fn lock_beside(endpoint: &Endpoint, socket: &Path) -> PathBuf {
     match endpoint.address() {
         Address::Name(_) => socket.with_extension("lock"),
+        // No socket's name ends like this.
+        Address::Pipe { .. } => socket.with_extension("fifo-lock"),
         _ => {
             let mut path = socket.as_os_str().to_owned();
             path.push(".lock");
@@ -200,6 +247,7 @@ fn acquire(endpoint: &Endpoint, path: &Path) -> Result<File, Error> {
         let message = format!("cannot serve {server}: cannot use the lock {}", path.display());
         Error::system(message, error)
     };
+    let patience = Instant::now() + SIGNED;
     loop {
         let (file, there) = open_lock(path, OFlags::RDWR | OFlags::CREATE).map_err(|error| match error {
             Errno::LOOP | Errno::ISDIR | Errno::NXIO => {
@@ -224,7 +272,12 @@ fn acquire(endpoint: &Endpoint, path: &Path) -> Result<File, Error> {
             Ok(()) => {}
             Err(Errno::INTR) => continue,
             Err(Errno::WOULDBLOCK) => {
-                let owner = Owner::read(&file);
+                let owner = Owner::read(&file).filter(Owner::may_live);
+                // It has taken the lock and not signed yet, over the name of a dead one perhaps.
+                if owner.is_none() && Instant::now() < patience {
+                    std::thread::sleep(SIGNING);
+                    continue;
+                }
                 let owner = owner.map_or_else(
                     || "another process".to_owned(),
                     |owner| match owner.executable {
@@ -241,7 +294,7 @@ fn acquire(endpoint: &Endpoint, path: &Path) -> Result<File, Error> {
         }
         // The former owner removes the file before it lets go: then this lock is of a file that nobody else will find.
         match path.symlink_metadata() {
-            Ok(found) if identity(&found) == identity(&there) => {}
+            Ok(found) if file_of(&found) == file_of(&there) => {}
             Ok(_) => continue,
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
             Err(error) => return Err(failed(error)),
@@ -282,12 +335,32 @@ fn open_lock(path: &Path, flags: OFlags) -> Result<(File, Metadata), Errno> {
     Ok((file, there))
 }
 
+/// Sets the mode of a file that was just looked at, and of no other that somebody may have put in its place.
+#[cfg(target_os = "linux")]
+fn set_mode(path: &Path, there: &Metadata, mode: u32) -> io::Result<()> {
+    use std::os::fd::AsRawFd;
+
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let opened = File::from(rustix::fs::open(path, flags, Mode::empty())?);
+    if file_of(&opened.metadata()?) != file_of(there) {
+        return Err(io::ErrorKind::NotFound.into());
+    }
+    // The file itself: fchmod(2) refuses a descriptor that is a path only.
+    let itself = format!("/proc/self/fd/{}", opened.as_raw_fd());
+    std::fs::set_permissions(itself, Permissions::from_mode(mode))
+}
+
+#[cfg(not(target_os = "linux"))]
+fn set_mode(path: &Path, _there: &Metadata, mode: u32) -> io::Result<()> {
+    std::fs::set_permissions(path, Permissions::from_mode(mode))
+}
+
 fn is_ours_and_unreadable(path: &Path) -> bool {
     path.symlink_metadata().is_ok_and(|there| {
         there.is_file() && Some(there.uid()) == super::user() && there.mode() & PRIVATE != PRIVATE
     })
 }
 
-fn identity(metadata: &Metadata) -> (u64, u64) {
+fn file_of(metadata: &Metadata) -> (u64, u64) {
     (metadata.dev(), metadata.ino())
 }

@@ -208,6 +208,8 @@ pub(super) fn kind_of(metadata: &Metadata) -> &'static str {
         "a file"
     } else if kind.is_socket() {
         "a socket"
+    } else if kind.is_fifo() {
+        "a pipe"
     } else {
         "a special file"
     }

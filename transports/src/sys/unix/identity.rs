@@ -17,6 +17,15 @@ pub(crate) fn group() -> Option<u32> {
     Some(rustix::process::getegid().as_raw())
 }
 
+/// The groups of this process beside its effective one; empty if the system does not tell.
+pub(crate) fn own_groups() -> Vec<u32> {
+    rustix::process::getgroups()
+        .unwrap_or_default()
+        .into_iter()
+        .map(rustix::process::Gid::as_raw)
+        .collect()
+}
+
 /// The program that the peer with that process id runs, if it still lives.
 pub(crate) fn executable(stream: &Stream, pid: u32) -> Option<PathBuf> {
     let PeerProcess::Watched(death) = PeerProcess::of(stream).ok()? else {
@@ -25,6 +34,13 @@ pub(crate) fn executable(stream: &Stream, pid: u32) -> Option<PathBuf> {
     let path = std::fs::read_link(format!("/proc/{pid}/exe")).ok()?;
     // Alive after the look means that the id was its own during the look.
     (!death.has_come()).then_some(path)
+}
+
+pub(super) use platform::may_live;
+pub(crate) use platform::peer_groups;
+
+fn has_number(pid: rustix::process::Pid) -> bool {
+    rustix::process::test_kill_process(pid) != Err(rustix::io::Errno::SRCH)
 }
 
 /// The process at the other end.
@@ -56,6 +72,14 @@ impl Death {
     }
 }
 
+#[cfg(feature = "tokio")]
+impl From<OwnedFd> for Death {
+    /// Takes a pidfd.
+    fn from(pidfd: OwnedFd) -> Self {
+        Self(pidfd)
+    }
+}
+
 impl AsFd for Death {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
@@ -75,6 +99,7 @@ mod platform {
 
     use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
+    use super::super::stream::Witness;
     use super::{Death, Identity, OwnedFd, PeerProcess, Stream, io};
 
     /// Since Linux 6.5; not in libc yet. The value of asm-generic/socket.h.
@@ -82,7 +107,7 @@ mod platform {
 
     impl Stream {
         /// Who connected, or listens; asked once when the connection is made.
-        pub(crate) fn identity(&self) -> io::Result<Identity> {
+        pub(in crate::sys::unix) fn socket_identity(&self) -> io::Result<Identity> {
             // rustix would give the process id as a non-zero number, but for a peer in a foreign process namespace it is 0.
             let mut credentials = libc::ucred {
                 pid: 0,
@@ -113,9 +138,65 @@ mod platform {
         }
     }
 
+    /// The groups that the peer of a stream had beside its effective one when it connected or began to listen; empty
+    /// if the system does not tell.
+    pub(crate) fn peer_groups(stream: &Stream) -> Vec<u32> {
+        // The most that a process may have: include/uapi/linux/limits.h.
+        const NGROUPS_MAX: usize = 65_536;
+        let mut groups: Vec<libc::gid_t> = Vec::new();
+        if !matches!(stream.witness(), Witness::System) {
+            // The socket would tell ours.
+            return groups;
+        }
+        // Most processes have few; a kernel that has more to tell says how much.
+        let mut room = 32;
+        while room <= NGROUPS_MAX {
+            groups.resize(room, 0);
+            let Ok(mut length) = libc::socklen_t::try_from(size_of_val(groups.as_slice())) else {
+                break;
+            };
+            // SAFETY: the socket is open, and the option writes at most `length` bytes into `groups`, which has as many,
+            // of integers that may have any value.
+            let result = unsafe {
+                libc::getsockopt(
+                    stream.as_raw_fd(),
+                    libc::SOL_SOCKET,
+                    libc::SO_PEERGROUPS,
+                    groups.as_mut_ptr().cast(),
+                    &mut length,
+                )
+            };
+            let told = length as usize / size_of::<libc::gid_t>();
+            if result == 0 {
+                groups.truncate(told);
+                return groups;
+            }
+            if io::Error::last_os_error().raw_os_error() != Some(libc::ERANGE) || told <= room {
+                break;
+            }
+            room = told;
+        }
+        Vec::new()
+    }
+
+    /// Whether there is such a process and it has not ended. One that has, and whose parent does not care, still has its
+    /// number.
+    pub(crate) fn may_live(pid: Pid) -> bool {
+        match pidfd_open(pid, PidfdFlags::empty()) {
+            Ok(pidfd) => !Death(pidfd).has_come(),
+            // A kernel before 5.3, or a sandbox, unless there is no such process.
+            Err(_) => super::has_number(pid),
+        }
+    }
+
     impl PeerProcess {
         /// Begins to watch the peer of a stream. Fails only where it could succeed later.
         pub(crate) fn of(stream: &Stream) -> io::Result<Self> {
+            match stream.witness() {
+                Witness::System => {}
+                Witness::Child(Some(pidfd)) => return Ok(Self::Watched(Death(pidfd.try_clone()?))),
+                Witness::Child(None) | Witness::Nobody => return Ok(Self::Untold),
+            }
             let mut pidfd: RawFd = -1;
             let mut length = size_of::<RawFd>() as libc::socklen_t;
             // SAFETY: the socket is open, and the option writes at most `length` bytes into `pidfd`, an integer.
@@ -137,7 +218,7 @@ mod platform {
                 return Err(error);
             }
             // Over TCP there is no process to know.
-            let Ok(Identity::User { pid: Some(pid), .. }) = stream.identity() else {
+            let Ok(Identity::User { pid: Some(pid), .. }) = stream.socket_identity() else {
                 return Ok(Self::Untold);
             };
             match error.raw_os_error() {
@@ -169,11 +250,12 @@ mod platform {
 mod platform {
     use std::os::fd::AsRawFd;
 
+    use super::super::stream::Witness;
     use super::{Identity, PeerProcess, Stream, io};
 
     impl Stream {
         /// Who connected, or listens; asked once when the connection is made.
-        pub(crate) fn identity(&self) -> io::Result<Identity> {
+        pub(in crate::sys::unix) fn socket_identity(&self) -> io::Result<Identity> {
             let (mut uid, mut gid) = (0, 0);
             // SAFETY: the socket is open, and the call writes the two integers.
             let result = unsafe { libc::getpeereid(self.as_raw_fd(), &mut uid, &mut gid) };
@@ -214,10 +296,22 @@ mod platform {
         None
     }
 
+    /// Only the effective group is told here.
+    pub(crate) fn peer_groups(_stream: &Stream) -> Vec<u32> {
+        Vec::new()
+    }
+
+    /// Whether there is such a process.
+    pub(crate) fn may_live(pid: rustix::process::Pid) -> bool {
+        super::has_number(pid)
+    }
+
     impl PeerProcess {
         /// There are no pidfds here.
-        pub(crate) fn of(_stream: &Stream) -> io::Result<Self> {
-            Ok(Self::Untold)
+        pub(crate) fn of(stream: &Stream) -> io::Result<Self> {
+            match stream.witness() {
+                Witness::System | Witness::Child(_) | Witness::Nobody => Ok(Self::Untold),
+            }
         }
     }
 }

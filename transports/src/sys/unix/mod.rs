@@ -2,33 +2,55 @@
 
 mod claim;
 mod directory;
+mod fifo;
+mod fork;
 mod identity;
+mod inherit;
 mod names;
 #[cfg(feature = "tokio")]
 mod reactor;
+mod servers;
 mod sockets;
+mod spawn;
 mod stream;
 #[cfg(feature = "tokio")]
 mod termination;
 mod wait;
+#[cfg(target_os = "linux")]
+mod watch;
+#[cfg(not(target_os = "linux"))]
+#[path = "no_watch.rs"]
+mod watch;
 
 use std::io;
 
 pub(crate) use claim::Claim;
-pub(crate) use identity::{executable, group, user};
-pub(crate) use names::socket_path;
+pub(crate) use fifo::{connect_pipe, listen_pipe};
+pub(crate) use fork::{is_process_mark, process_mark};
+pub(crate) use identity::{executable, group, own_groups, peer_groups, user};
+pub(crate) use inherit::{Adopted, Bound, adopt, adopt_stdio};
+pub(crate) use names::{pipe_path, socket_path};
 #[cfg(feature = "tokio")]
-pub(crate) use reactor::{Registration, WatchedPeer};
+pub(crate) use reactor::{ChildNews, Registration, WatchedPeer};
+pub(crate) use servers::servers;
 pub(crate) use sockets::{connect_unix, listen_unix};
+pub(crate) use spawn::{Spawned, Watch, fate, spawn_on_socket, spawn_on_stdio};
 pub(crate) use stream::{Acceptor, SpareDescriptor, Stream};
 #[cfg(feature = "tokio")]
 pub(crate) use termination::Termination;
 pub(crate) use wait::{Bell, Waiter};
+pub(crate) use watch::Appearance;
 
 use super::AcceptFailure;
 
 /// Whether `unix:` works here.
 pub(crate) const HAS_UNIX_SOCKETS: bool = true;
+
+/// Whether a child can be started with a connection, here.
+pub(crate) const HAS_CHILDREN: bool = true;
+
+/// Whether `pipe:` works here.
+pub(crate) const HAS_PIPES: bool = true;
 
 /// Whether something of this process or machine is used up: descriptors, memory, disk space.
 pub(crate) fn is_exhaustion(error: &io::Error) -> bool {

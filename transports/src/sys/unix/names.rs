@@ -16,10 +16,16 @@ pub(crate) fn socket_path(name: &str) -> Option<PathBuf> {
     Some(runtime_directory().join(format!("{name}.sock")))
 }
 
-/// The socket of an endpoint, as a path from the root.
+/// The FIFO where clients of a `pipe:` name meet its server; whether it exists is another question.
+pub(crate) fn pipe_path(name: &str) -> Option<PathBuf> {
+    Some(runtime_directory().join(format!("{name}.fifo")))
+}
+
+/// The socket or FIFO of an endpoint, as a path from the root.
 pub(super) fn socket_of(endpoint: &Endpoint) -> Result<PathBuf, Error> {
     let path = match endpoint.address() {
         Address::Name(name) => socket_path(name),
+        Address::Pipe { name, .. } => pipe_path(name),
         Address::Path(path) => std::path::absolute(path).ok(),
         _ => None,
     };
@@ -31,10 +37,10 @@ pub(super) fn socket_of(endpoint: &Endpoint) -> Result<PathBuf, Error> {
     })
 }
 
-/// The socket of an endpoint for one who wants to connect: for a name, in a directory that nobody else can change.
+/// The socket or FIFO of an endpoint for one who wants to connect: for a name, in a directory that nobody else can change.
 pub(super) fn find(endpoint: &Endpoint) -> Result<PathBuf, Error> {
     let socket = socket_of(endpoint)?;
-    if let Address::Name(_) = endpoint.address() {
+    if let Address::Name(_) | Address::Pipe { .. } = endpoint.address() {
         let directory = runtime_directory();
         match directory::check(&directory) {
             Ok(()) => {}

@@ -33,12 +33,16 @@ pub(crate) fn listen_unix(endpoint: &Endpoint) -> Result<(Acceptor, Option<Claim
     if let Address::Abstract(name) = endpoint.address() {
         return Ok((listen_abstract(endpoint, name)?, None));
     }
+    let mode = Claim::mode_of(endpoint)?;
     let mut claim = Claim::take(endpoint)?;
     let target = Target::at(endpoint, claim.socket())?;
     claim.clear(endpoint, || attempt(&target.address, Some(Instant::now())))?;
-    let bound = bind(&target).and_then(|socket| claim.made().map(|()| Acceptor::new(socket)));
+    let bound = bind(&target).and_then(|socket| claim.made(mode).map(|()| Acceptor::new(socket)));
     match bound {
-        Ok(acceptor) => Ok((acceptor, Some(claim))),
+        Ok(acceptor) => {
+            claim.announce();
+            Ok((acceptor, Some(claim)))
+        }
         Err(error) => Err(Error::system(
             format!("cannot serve {}", endpoint.described()),
             error,
@@ -62,15 +66,15 @@ fn listen_abstract(endpoint: &Endpoint, name: &str) -> Result<Acceptor, Error> {
 }
 
 /// A socket's address, and the path in it.
-struct Target {
-    address: SocketAddrUnix,
+pub(super) struct Target {
+    pub(super) address: SocketAddrUnix,
     path: PathBuf,
     /// Has to stay open where the path goes through it.
     _directory: Option<OwnedFd>,
 }
 
 impl Target {
-    fn at(endpoint: &Endpoint, path: &Path) -> Result<Self, Error> {
+    pub(super) fn at(endpoint: &Endpoint, path: &Path) -> Result<Self, Error> {
         let invalid = |why: &str| {
             Error::new(
                 ErrorKind::InvalidEndpoint,
@@ -116,7 +120,7 @@ impl Target {
 }
 
 /// One connection attempt. A Unix socket connects at once, or its server's queue is full.
-fn attempt(address: &SocketAddrUnix, deadline: Option<Instant>) -> io::Result<OwnedFd> {
+pub(super) fn attempt(address: &SocketAddrUnix, deadline: Option<Instant>) -> io::Result<OwnedFd> {
     let socket = socket()?;
     loop {
         match rustix::net::connect(&socket, address) {

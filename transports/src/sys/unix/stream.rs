@@ -1,19 +1,48 @@
-//! Sockets that never block.
+//! Streams that never block.
 
 use std::io::{self, IoSlice};
 use std::mem::{self, MaybeUninit};
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::sync::Arc;
 
 use rustix::net::{SendAncillaryBuffer, SendFlags, Shutdown};
 
+use super::fifo::{self, Fifos, Rendezvous};
+use crate::Identity;
+use crate::socket::Tag;
 use crate::sys::Arrival;
 
-/// A connected stream socket: non-blocking, closed on exec, never the cause of SIGPIPE.
-pub(crate) struct Stream(OwnedFd);
+/// A connected stream: non-blocking, closed on exec, never the cause of SIGPIPE.
+pub(crate) struct Stream(Kind, Witness);
 
-/// A listening socket: non-blocking, closed on exec.
-pub(crate) struct Acceptor(OwnedFd);
+enum Kind {
+    Socket(OwnedFd),
+    Fifos(Fifos),
+    /// A child's standard input and output, or our own.
+    Pipes {
+        read: OwnedFd,
+        write: OwnedFd,
+    },
+}
+
+/// Who tells which process is at the other end.
+pub(super) enum Witness {
+    /// The system, asked about the socket.
+    System,
+    /// We started it. A pidfd, if the system has one: the socket would name the one who made the pair, ourselves.
+    Child(Option<OwnedFd>),
+    /// Nobody: pipes tell nothing.
+    Nobody,
+}
+
+/// Where clients come in: non-blocking, closed on exec.
+pub(crate) struct Acceptor(Entrance);
+
+enum Entrance {
+    Socket(OwnedFd),
+    Rendezvous(Rendezvous),
+}
 
 /// A descriptor to give up when none is left.
 pub(crate) struct SpareDescriptor(#[expect(dead_code, reason = "only held")] OwnedFd);
@@ -21,10 +50,72 @@ pub(crate) struct SpareDescriptor(#[expect(dead_code, reason = "only held")] Own
 impl Stream {
     /// Takes a socket that is non-blocking and closed on exec already.
     pub(super) fn new(socket: OwnedFd) -> io::Result<Self> {
+        Self::with_witness(socket, Witness::System)
+    }
+
+    /// As [`Stream::new`], where the socket may not know who is at the other end.
+    pub(super) fn with_witness(socket: OwnedFd, witness: Witness) -> io::Result<Self> {
         // Elsewhere each send says it.
         #[cfg(target_vendor = "apple")]
         rustix::net::sockopt::set_socket_nosigpipe(&socket, true)?;
-        Ok(Self(socket))
+        Ok(Self(Kind::Socket(socket), witness))
+    }
+
+    /// Takes two pipes, one for each direction, that are non-blocking and closed on exec already.
+    pub(super) fn pipes(read: OwnedFd, write: OwnedFd, witness: Witness) -> Self {
+        Self(Kind::Pipes { read, write }, witness)
+    }
+
+    pub(super) fn witness(&self) -> &Witness {
+        &self.1
+    }
+
+    /// Whether the other side may have written to it as a program writes to its standard output.
+    pub(crate) fn is_piped(&self) -> bool {
+        matches!(self.0, Kind::Pipes { .. })
+    }
+
+    pub(super) fn fifos(fifos: Fifos) -> Self {
+        Self(Kind::Fifos(fifos), Witness::Nobody)
+    }
+
+    /// Who is at the other end; asked once when the connection is made.
+    pub(crate) fn identity(&self) -> io::Result<Identity> {
+        match &self.0 {
+            Kind::Socket(_) => self.socket_identity(),
+            Kind::Fifos(fifos) => Ok(fifos.identity()),
+            Kind::Pipes { .. } => Ok(Identity::Anonymous),
+        }
+    }
+
+    /// Has TCP hold nothing back in the hope of more.
+    pub(crate) fn send_at_once(&self) -> io::Result<()> {
+        socket2::SockRef::from(self).set_tcp_nodelay(true)
+    }
+
+    /// What each frame has to bear, where the system cannot tell of a third writer.
+    pub(crate) fn tag(&self) -> Option<Tag> {
+        match &self.0 {
+            Kind::Socket(_) | Kind::Pipes { .. } => None,
+            Kind::Fifos(fifos) => Some(fifos.tag()),
+        }
+    }
+
+    /// What news of room comes from, if it is not what other news come from.
+    pub(super) fn writing(&self) -> Option<&OwnedFd> {
+        match &self.0 {
+            Kind::Socket(_) => None,
+            Kind::Fifos(fifos) => Some(fifos.writing()),
+            Kind::Pipes { write, .. } => Some(write),
+        }
+    }
+
+    /// What loses its last reader if the server ends before it accepts us.
+    pub(super) fn rendezvous(&self) -> Option<Arc<OwnedFd>> {
+        match &self.0 {
+            Kind::Socket(_) | Kind::Pipes { .. } => None,
+            Kind::Fifos(fifos) => fifos.rendezvous(),
+        }
     }
 
     /// Gives the system as much as it takes, in one call.
@@ -33,9 +124,13 @@ impl Stream {
         let flags = SendFlags::NOSIGNAL;
         #[cfg(target_vendor = "apple")]
         let flags = SendFlags::empty();
-        let sent = match pieces {
-            [one] => rustix::net::send(&self.0, one, flags)?,
-            several => rustix::net::sendmsg(&self.0, several, &mut SendAncillaryBuffer::default(), flags)?,
+        let sent = match (&self.0, pieces) {
+            (Kind::Fifos(fifos), pieces) => fifos.send(pieces)?,
+            (Kind::Pipes { write, .. }, pieces) => fifo::write(write, pieces)?,
+            (Kind::Socket(socket), [one]) => rustix::net::send(socket, one, flags)?,
+            (Kind::Socket(socket), several) => {
+                rustix::net::sendmsg(socket, several, &mut SendAncillaryBuffer::default(), flags)?
+            }
         };
         Ok(sent)
     }
@@ -70,14 +165,12 @@ impl Stream {
             &mut pieces[..]
         };
 
-        // SAFETY: `msghdr` is a C struct of integers and pointers, for which zeros mean "absent".
-        let mut message: libc::msghdr = unsafe { mem::zeroed() };
-        message.msg_iov = pieces.as_mut_ptr();
-        message.msg_iovlen = pieces.len() as _;
-        // SAFETY: the socket is open; `message` has no name and no control data, and its pieces are memory that
-        // this call alone may write for as long as it lasts: spare capacity of two vectors borrowed mutably.
-        let received = unsafe { libc::recvmsg(self.0.as_raw_fd(), &mut message, 0) };
-        let bytes = usize::try_from(received).map_err(|_| io::Error::last_os_error())?;
+        let (bytes, attachments) = match &self.0 {
+            Kind::Socket(socket) => receive(socket, pieces)?,
+            Kind::Fifos(fifos) if fifos.may_receive()? => (read(fifos.reading(), pieces)?, false),
+            Kind::Fifos(_) => (0, false),
+            Kind::Pipes { read: pipe, .. } => (read(pipe, pieces)?, false),
+        };
 
         let to_body = bytes.min(body_room);
         let length = body.len() + to_body;
@@ -89,15 +182,47 @@ impl Stream {
         Ok(Arrival {
             bytes,
             asked,
-            attachments: message.msg_flags & libc::MSG_CTRUNC != 0,
+            attachments,
         })
     }
 
-    /// Ends both directions, also for other holders of the descriptor.
+    /// Ends both directions, also for other holders of the descriptor. Pipes end when they are closed.
     pub(crate) fn shutdown(&self) {
-        // It fails only where the connection has ended already.
-        let _ = rustix::net::shutdown(&self.0, Shutdown::Both);
+        match &self.0 {
+            Kind::Socket(socket) => {
+                // It fails only where the connection has ended already.
+                let _ = rustix::net::shutdown(socket, Shutdown::Both);
+            }
+            Kind::Fifos(fifos) => fifos.shutdown(),
+            Kind::Pipes { read, write } => {
+                fifo::detach(read);
+                fifo::detach(write);
+            }
+        }
     }
+}
+
+/// One look at a socket: how many bytes came, and whether descriptors did.
+fn receive(socket: &OwnedFd, pieces: &mut [libc::iovec]) -> io::Result<(usize, bool)> {
+    // SAFETY: `msghdr` is a C struct of integers and pointers, for which zeros mean "absent".
+    let mut message: libc::msghdr = unsafe { mem::zeroed() };
+    message.msg_iov = pieces.as_mut_ptr();
+    message.msg_iovlen = pieces.len() as _;
+    // SAFETY: the socket is open; `message` has no name and no control data, and its pieces, which the caller alone
+    // makes, are spare capacity of two vectors that it has borrowed mutably.
+    let received = unsafe { libc::recvmsg(socket.as_raw_fd(), &mut message, 0) };
+    let bytes = usize::try_from(received).map_err(|_| io::Error::last_os_error())?;
+    Ok((bytes, message.msg_flags & libc::MSG_CTRUNC != 0))
+}
+
+/// One look at a FIFO.
+fn read(fifo: &OwnedFd, pieces: &mut [libc::iovec]) -> io::Result<usize> {
+    // At most two: they fit.
+    let count = pieces.len() as libc::c_int;
+    // SAFETY: the FIFO is open; the pieces, which the caller alone makes, are spare capacity of two vectors that it has
+    // borrowed mutably.
+    let received = unsafe { libc::readv(fifo.as_raw_fd(), pieces.as_ptr(), count) };
+    usize::try_from(received).map_err(|_| io::Error::last_os_error())
 }
 
 fn piece(memory: &mut [MaybeUninit<u8>]) -> libc::iovec {
@@ -116,35 +241,56 @@ impl TryFrom<TcpStream> for Stream {
     }
 }
 
+/// What news come from.
 impl AsFd for Stream {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
+        match &self.0 {
+            Kind::Socket(socket) => socket.as_fd(),
+            Kind::Fifos(fifos) => fifos.reading().as_fd(),
+            Kind::Pipes { read, .. } => read.as_fd(),
+        }
     }
 }
 
 impl AsRawFd for Stream {
     fn as_raw_fd(&self) -> RawFd {
-        self.0.as_raw_fd()
+        self.as_fd().as_raw_fd()
     }
 }
 
 impl Acceptor {
     /// Takes a listening socket that is non-blocking and closed on exec already.
     pub(super) fn new(socket: OwnedFd) -> Self {
-        Self(socket)
+        Self(Entrance::Socket(socket))
+    }
+
+    pub(super) fn rendezvous(rendezvous: Rendezvous) -> Self {
+        Self(Entrance::Rendezvous(rendezvous))
+    }
+
+    /// Whether there is somebody to accept of whom there will be no more news.
+    pub(super) fn has_more(&self) -> bool {
+        match &self.0 {
+            Entrance::Socket(_) => false,
+            Entrance::Rendezvous(rendezvous) => rendezvous.has_more(),
+        }
     }
 
     /// The next connection.
     pub(crate) fn accept(&self) -> io::Result<Stream> {
+        let listening = match &self.0 {
+            Entrance::Socket(socket) => socket,
+            Entrance::Rendezvous(rendezvous) => return rendezvous.accept(),
+        };
         #[cfg(not(target_vendor = "apple"))]
         let socket = {
             let flags = rustix::net::SocketFlags::CLOEXEC | rustix::net::SocketFlags::NONBLOCK;
-            rustix::net::accept_with(&self.0, flags)?
+            rustix::net::accept_with(listening, flags)?
         };
         // A child that another thread forks and executes in between inherits the connection: macOS has no accept4.
         #[cfg(target_vendor = "apple")]
         let socket = {
-            let socket = rustix::net::accept(&self.0)?;
+            let socket = rustix::net::accept(listening)?;
             rustix::io::fcntl_setfd(&socket, rustix::io::FdFlags::CLOEXEC)?;
             rustix::io::ioctl_fionbio(&socket, true)?;
             socket
@@ -162,13 +308,16 @@ impl From<TcpListener> for Acceptor {
 
 impl AsFd for Acceptor {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
+        match &self.0 {
+            Entrance::Socket(socket) => socket.as_fd(),
+            Entrance::Rendezvous(rendezvous) => rendezvous.fifo().as_fd(),
+        }
     }
 }
 
 impl AsRawFd for Acceptor {
     fn as_raw_fd(&self) -> RawFd {
-        self.0.as_raw_fd()
+        self.as_fd().as_raw_fd()
     }
 }
 

@@ -54,23 +54,30 @@ impl Waiter {
             // Out of descriptors, the end of the stream has to do until the next wait.
             self.peer = PeerProcess::of(stream).ok();
         }
-        let flags = if space {
-            PollFlags::IN | PollFlags::OUT
-        } else {
-            PollFlags::IN
+        let death = match &self.peer {
+            Some(PeerProcess::Gone) => return Ok(true),
+            Some(PeerProcess::Watched(death)) => Some(death),
+            Some(PeerProcess::Untold) | None => None,
         };
-        match &self.peer {
-            Some(PeerProcess::Gone) => Ok(true),
-            Some(PeerProcess::Watched(death)) => {
-                let mut fds = [PollFd::new(stream, flags), PollFd::new(death, PollFlags::IN)];
-                self.bell.wait_with(&mut fds, deadline)?;
-                Ok(!fds[1].revents().is_empty())
-            }
-            Some(PeerProcess::Untold) | None => {
-                self.bell.wait_with(&mut [PollFd::new(stream, flags)], deadline)?;
-                Ok(false)
-            }
-        }
+        let flags = match (space, stream.writing()) {
+            (true, None) => PollFlags::IN | PollFlags::OUT,
+            _ => PollFlags::IN,
+        };
+        // An end that is not waited for is left out: it may be in a state that would end each wait at once.
+        let writing = stream.writing().filter(|_| space);
+        let rendezvous = stream.rendezvous();
+        let news = || PollFd::new(stream, flags);
+        // The peer first, where its answer is found; what is absent is the stream once more.
+        let mut fds = [
+            death.map_or_else(news, |death| PollFd::new(death, PollFlags::IN)),
+            news(),
+            writing.map_or_else(news, |writing| PollFd::new(writing, PollFlags::OUT)),
+            rendezvous
+                .as_deref()
+                .map_or_else(news, |it| PollFd::new(it, PollFlags::empty())),
+        ];
+        self.bell.wait_with(&mut fds, deadline)?;
+        Ok(death.is_some() && !fds[0].revents().is_empty())
     }
 
     /// Blocks until somebody may be accepted, or the bell rings, or the deadline passes.
@@ -79,6 +86,9 @@ impl Waiter {
         acceptor: &Acceptor,
         deadline: Option<Instant>,
     ) -> io::Result<()> {
+        if acceptor.has_more() {
+            return Ok(());
+        }
         self.bell
             .wait_with(&mut [PollFd::new(acceptor, PollFlags::IN)], deadline)
     }
@@ -124,8 +134,8 @@ impl Bell {
                 tv_nsec: left.subsec_nanos().into(),
             }
         });
-        // A socket, perhaps a process, and the wire.
-        let mut all: [PollFd<'_>; 3] =
+        // The peer's process, one or two descriptors of a stream, a rendezvous, and the wire.
+        let mut all: [PollFd<'_>; 5] =
             std::array::from_fn(|_| PollFd::from_borrowed_fd(wire.end(), PollFlags::IN));
         let count = fds.len();
         all[..count].clone_from_slice(fds);

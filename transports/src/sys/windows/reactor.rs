@@ -1,4 +1,5 @@
-//! Sockets in Tokio's reactor, by way of duplicates: the reactor wants to own what it watches.
+//! Sockets in Tokio's reactor, by way of duplicates: the reactor wants to own what it watches. Pipes are watched by the
+//! system's thread pool.
 
 use std::io;
 use std::sync::Arc;
@@ -7,11 +8,15 @@ use std::task::{Context, Poll, ready};
 use tokio::io::Interest;
 use tokio::net::{TcpListener, TcpStream};
 
-use super::{Acceptor, Stream};
+use super::pipe::EventWatch;
+use super::stream::Waitable;
+use super::{Acceptor, Appearance, Stream};
 
-/// A socket that Tokio's reactor watches.
+/// A stream or an acceptor that is watched.
 pub(crate) enum Registration {
     Stream(TcpStream),
+    /// What may be taken, and room.
+    Pipe([EventWatch; 2]),
     Acceptor {
         watched: TcpListener,
         acceptor: Arc<Acceptor>,
@@ -31,15 +36,27 @@ pub(crate) enum WatchedPeer {
 
 impl Registration {
     pub(crate) fn stream(stream: &Arc<Stream>) -> io::Result<Self> {
-        TcpStream::from_std(stream.duplicate()?).map(Self::Stream)
+        match stream.waitable() {
+            Waitable::Socket(socket) => TcpStream::from_std(socket.try_clone()?).map(Self::Stream),
+            Waitable::Events(readable, writable) => {
+                Ok(Self::Pipe([EventWatch::new(readable), EventWatch::new(writable)]))
+            }
+        }
+    }
+
+    /// Never called: see [`Appearance`].
+    pub(crate) fn appearance(appearance: &Arc<Appearance>) -> io::Result<Self> {
+        match **appearance {}
     }
 
     pub(crate) fn acceptor(acceptor: &Arc<Acceptor>) -> io::Result<Self> {
-        let watched = TcpListener::from_std(acceptor.duplicate()?)?;
-        Ok(Self::Acceptor {
-            watched,
-            acceptor: Arc::clone(acceptor),
-        })
+        match acceptor.waitable() {
+            Waitable::Socket(socket) => Ok(Self::Acceptor {
+                watched: TcpListener::from_std(socket.listener.try_clone()?)?,
+                acceptor: Arc::clone(acceptor),
+            }),
+            Waitable::Events(event, _) => Ok(Self::Pipe([EventWatch::new(event), EventWatch::new(event)])),
+        }
     }
 
     /// The end of a peer's process is seen by the end of its stream alone.
@@ -60,10 +77,13 @@ impl Registration {
                     stream.try_io(Interest::READABLE, || would_block_if(look())),
                 ))
             }
+            Self::Pipe([readable, _]) => readable.poll(cx, look),
             Self::Acceptor { watched, acceptor } => {
                 // A connection that failed is skipped; whatever else fails, the look meets as well.
                 if let Ok((stream, _)) = ready!(watched.poll_accept(cx)) {
-                    acceptor.keep(stream.into_std()?);
+                    if let Waitable::Socket(listener) = acceptor.waitable() {
+                        listener.keep(stream.into_std()?);
+                    }
                 }
                 look();
                 Poll::Ready(Ok(()))
@@ -84,6 +104,7 @@ impl Registration {
                     stream.try_io(Interest::WRITABLE, || would_block_if(look())),
                 ))
             }
+            Self::Pipe([_, writable]) => writable.poll(cx, look),
             // Nothing is ever written to it.
             Self::Acceptor { .. } => Poll::Pending,
         }

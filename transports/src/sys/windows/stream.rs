@@ -1,38 +1,96 @@
-//! Sockets that never block.
+//! Streams that never block.
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::os::windows::io::{AsSocket, BorrowedSocket};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use socket2::{MaybeUninitSlice, SockRef};
 
+use super::pipe::{Event, PipeAcceptor, PipeStream};
 use crate::Identity;
+use crate::socket::Tag;
 use crate::sys::Arrival;
 
-/// A connected, non-blocking stream socket.
-pub(crate) struct Stream(TcpStream);
+/// A connected stream.
+pub(crate) struct Stream(Kind);
+
+enum Kind {
+    /// Non-blocking.
+    Socket(TcpStream),
+    Pipe(PipeStream),
+}
+
+/// Where clients come in.
+pub(crate) struct Acceptor(Entrance);
+
+enum Entrance {
+    Socket(Listener),
+    Pipe(PipeAcceptor),
+}
 
 /// A listening, non-blocking socket.
-pub(crate) struct Acceptor {
-    listener: TcpListener,
+pub(super) struct Listener {
+    pub(super) listener: TcpListener,
     /// What the reactor accepted: it can learn of a connection only by accepting it.
     accepted: Mutex<VecDeque<TcpStream>>,
+}
+
+/// What a thread or a runtime waits for.
+pub(super) enum Waitable<'a, S> {
+    Socket(&'a S),
+    /// Events: of what may be taken, and of room.
+    Events(&'a Arc<Event>, &'a Arc<Event>),
 }
 
 /// Nothing: the number of sockets has no limit that a spare one would help with.
 pub(crate) struct SpareDescriptor;
 
 impl Stream {
-    /// Nobody vouches for a peer here.
+    /// Whether it is a pair of anonymous pipes: there are none yet.
+    pub(crate) fn is_piped(&self) -> bool {
+        false
+    }
+
+    pub(super) fn pipe(pipe: PipeStream) -> Self {
+        Self(Kind::Pipe(pipe))
+    }
+
+    /// Who is at the other end.
     pub(crate) fn identity(&self) -> io::Result<Identity> {
-        Ok(Identity::Anonymous)
+        Ok(match &self.0 {
+            Kind::Socket(_) => Identity::Anonymous,
+            Kind::Pipe(pipe) => pipe.identity(),
+        })
+    }
+
+    /// Has TCP hold nothing back in the hope of more.
+    pub(crate) fn send_at_once(&self) -> io::Result<()> {
+        match &self.0 {
+            Kind::Socket(socket) => socket.set_nodelay(true),
+            Kind::Pipe(_) => Ok(()),
+        }
+    }
+
+    pub(super) fn waitable(&self) -> Waitable<'_, TcpStream> {
+        match &self.0 {
+            Kind::Socket(socket) => Waitable::Socket(socket),
+            Kind::Pipe(pipe) => Waitable::Events(pipe.readable(), pipe.writable()),
+        }
+    }
+
+    /// The system keeps third parties out.
+    pub(crate) fn tag(&self) -> Option<Tag> {
+        None
     }
 
     /// Gives the system as much as it takes, in one call.
     pub(crate) fn send(&self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
-        SockRef::from(&self.0).send_vectored(pieces)
+        match &self.0 {
+            Kind::Socket(socket) => SockRef::from(socket).send_vectored(pieces),
+            Kind::Pipe(pipe) => pipe.send(pieces),
+        }
     }
 
     /// Takes what is there, in one call: first up to `limit` bytes onto the end of `body`, then up to `more` bytes onto
@@ -45,6 +103,10 @@ impl Stream {
         buffer: &mut Vec<u8>,
         more: usize,
     ) -> io::Result<Arrival> {
+        let socket = match &self.0 {
+            Kind::Socket(socket) => socket,
+            Kind::Pipe(pipe) => return pipe.receive(body, limit, buffer, more),
+        };
         let spare = body.spare_capacity_mut();
         let body_room = spare.len().min(limit);
         let rest = buffer.spare_capacity_mut();
@@ -64,7 +126,7 @@ impl Stream {
         } else {
             &mut pieces[..]
         };
-        let (bytes, _) = SockRef::from(&self.0).recv_vectored(pieces)?;
+        let (bytes, _) = SockRef::from(socket).recv_vectored(pieces)?;
 
         let to_body = bytes.min(body_room);
         let length = body.len() + to_body;
@@ -80,15 +142,15 @@ impl Stream {
         })
     }
 
-    /// Ends both directions, also for other holders of the socket.
+    /// Ends both directions, also for other holders of the stream.
     pub(crate) fn shutdown(&self) {
-        // It fails only where the connection has ended already.
-        let _ = self.0.shutdown(Shutdown::Both);
-    }
-
-    #[cfg(feature = "tokio")]
-    pub(super) fn duplicate(&self) -> io::Result<TcpStream> {
-        self.0.try_clone()
+        match &self.0 {
+            Kind::Socket(socket) => {
+                // It fails only where the connection has ended already.
+                let _ = socket.shutdown(Shutdown::Both);
+            }
+            Kind::Pipe(pipe) => pipe.shutdown(),
+        }
     }
 }
 
@@ -97,35 +159,41 @@ impl TryFrom<TcpStream> for Stream {
 
     /// Takes a stream that is non-blocking.
     fn try_from(stream: TcpStream) -> io::Result<Self> {
-        Ok(Self(stream))
-    }
-}
-
-impl AsSocket for Stream {
-    fn as_socket(&self) -> BorrowedSocket<'_> {
-        self.0.as_socket()
+        Ok(Self(Kind::Socket(stream)))
     }
 }
 
 impl Acceptor {
+    pub(super) fn pipe(pipe: PipeAcceptor) -> Self {
+        Self(Entrance::Pipe(pipe))
+    }
+
     /// The next connection.
     pub(crate) fn accept(&self) -> io::Result<Stream> {
+        let stream = match &self.0 {
+            Entrance::Socket(socket) => socket.accept()?,
+            Entrance::Pipe(pipe) => return pipe.accept(),
+        };
+        stream.set_nonblocking(true)?;
+        Stream::try_from(stream)
+    }
+
+    pub(super) fn waitable(&self) -> Waitable<'_, Listener> {
+        match &self.0 {
+            Entrance::Socket(socket) => Waitable::Socket(socket),
+            Entrance::Pipe(pipe) => Waitable::Events(pipe.event(), pipe.event()),
+        }
+    }
+}
+
+impl Listener {
+    fn accept(&self) -> io::Result<TcpStream> {
         let accepted = self
             .accepted
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .pop_front();
-        let stream = match accepted {
-            Some(stream) => stream,
-            None => self.listener.accept()?.0,
-        };
-        stream.set_nonblocking(true)?;
-        Ok(Stream(stream))
-    }
-
-    #[cfg(feature = "tokio")]
-    pub(super) fn duplicate(&self) -> io::Result<TcpListener> {
-        self.listener.try_clone()
+        accepted.map_or_else(|| Ok(self.listener.accept()?.0), Ok)
     }
 
     #[cfg(feature = "tokio")]
@@ -140,14 +208,14 @@ impl Acceptor {
 impl From<TcpListener> for Acceptor {
     /// Takes a listener that is non-blocking.
     fn from(listener: TcpListener) -> Self {
-        Self {
+        Self(Entrance::Socket(Listener {
             listener,
             accepted: Mutex::default(),
-        }
+        }))
     }
 }
 
-impl AsSocket for Acceptor {
+impl AsSocket for Listener {
     fn as_socket(&self) -> BorrowedSocket<'_> {
         self.listener.as_socket()
     }

@@ -1,4 +1,4 @@
-//! Blocking in `WSAPoll`, and being interrupted there.
+//! Blocking in `WSAPoll`, or for events, and being interrupted there.
 
 use std::io;
 use std::net::{Ipv4Addr, UdpSocket};
@@ -11,9 +11,11 @@ use windows_sys::Win32::Networking::WinSock::{
     POLLRDNORM, POLLWRNORM, SOCKET, SOCKET_ERROR, WSAPOLLFD, WSAPoll,
 };
 
+use super::pipe::Event;
+use super::stream::Waitable;
 use super::{Acceptor, Stream};
 
-/// Waits for the news of one socket.
+/// Waits for the news of one stream or acceptor.
 pub(crate) struct Waiter {
     bell: Arc<Bell>,
 }
@@ -23,6 +25,8 @@ pub(crate) struct Bell {
     raised: AtomicBool,
     /// Connected to itself: `WSAPoll` waits for sockets only. Made by the first wait; without it, the flag is enough.
     wire: OnceLock<UdpSocket>,
+    /// The same for pipes, which are waited for by events.
+    event: OnceLock<Event>,
 }
 
 impl Waiter {
@@ -31,6 +35,7 @@ impl Waiter {
             bell: Arc::new(Bell {
                 raised: AtomicBool::new(false),
                 wire: OnceLock::new(),
+                event: OnceLock::new(),
             }),
         }
     }
@@ -52,7 +57,13 @@ impl Waiter {
         } else {
             POLLRDNORM
         };
-        self.bell.wait_with(stream, events, deadline)?;
+        match stream.waitable() {
+            Waitable::Socket(socket) => self.bell.wait_with(socket, events, deadline)?,
+            Waitable::Events(readable, writable) if space => {
+                self.bell.wait_events([readable, writable], deadline)?;
+            }
+            Waitable::Events(readable, _) => self.bell.wait_events([readable, readable], deadline)?,
+        }
         Ok(false)
     }
 
@@ -62,7 +73,10 @@ impl Waiter {
         acceptor: &Acceptor,
         deadline: Option<Instant>,
     ) -> io::Result<()> {
-        self.bell.wait_with(acceptor, POLLRDNORM, deadline)
+        match acceptor.waitable() {
+            Waitable::Socket(listener) => self.bell.wait_with(listener, POLLRDNORM, deadline),
+            Waitable::Events(event, _) => self.bell.wait_events([event, event], deadline),
+        }
     }
 }
 
@@ -78,6 +92,36 @@ impl Bell {
             // It fails only if the socket's buffer is full, which wakes as well.
             let _ = wire.send(&[1]);
         }
+        if let Some(event) = self.event.get() {
+            event.set();
+        }
+    }
+
+    fn wait_events(&self, [one, other]: [&Event; 2], deadline: Option<Instant>) -> io::Result<()> {
+        let bell = match self.event.get() {
+            Some(event) => event,
+            None => {
+                let made = Event::new()?;
+                made.reset();
+                self.event.get_or_init(|| made)
+            }
+        };
+        fence(Ordering::SeqCst);
+        if !self.raised.load(Ordering::SeqCst) {
+            // The same event twice is once too often for the system.
+            let all = [bell, one, other];
+            let all = if std::ptr::eq(one, other) {
+                &all[..2]
+            } else {
+                &all[..]
+            };
+            Event::wait(all, deadline)?;
+        }
+        // In this order: what rings in between leaves the flag up for the next wait.
+        if self.raised.swap(false, Ordering::SeqCst) {
+            bell.reset();
+        }
+        Ok(())
     }
 
     fn wait_with(&self, socket: &impl AsSocket, events: i16, deadline: Option<Instant>) -> io::Result<()> {
