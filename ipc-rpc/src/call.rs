@@ -4,9 +4,9 @@ use std::fmt;
 use std::time::{Duration, Instant};
 
 use crate::blocking::{self, Look};
-use crate::codec::CodecErrorKind;
 use crate::codec::arguments::{ArgumentValues, Arguments};
 use crate::codec::shape::{DecodeAs, Owned};
+use crate::codec::{Budget, CodecErrorKind, MOVED};
 use crate::connection::{ReplyStatus, sentence_from_peer};
 use crate::link::{Ended, Pending, Request, Start};
 use crate::waitlist::Ticket;
@@ -229,18 +229,18 @@ impl<'a, M: Method> Call<'a, M> {
                 codec: Codec::Bincode,
                 limits: &link.limits,
                 info,
-                body: &[],
+                body: &mut Vec::new(),
             }),
             Some(Ended::Reply {
                 status: ReplyStatus::Ok,
-                body,
+                mut body,
                 ..
             }) => {
                 let value = M::decode(Decode {
                     codec: self.client.codec(),
                     limits: &link.limits,
                     info,
-                    body: &body,
+                    body: &mut body,
                 });
                 link.recycle(body);
                 value
@@ -433,7 +433,8 @@ pub struct Decode<'a> {
     codec: Codec,
     limits: &'a Limits,
     info: &'static MethodInfo,
-    body: &'a [u8],
+    /// Empty afterwards if the value was made of it.
+    body: &'a mut Vec<u8>,
 }
 
 impl Decode<'_> {
@@ -446,6 +447,14 @@ impl Decode<'_> {
         S: for<'de> DecodeAs<'de, T>,
     {
         let budget = self.limits.budget(self.body.len());
+        if self.may_move(&budget) {
+            if let Some(start) = self.codec.bytes_start(self.body) {
+                match S::from_bytes(std::mem::take(self.body), start) {
+                    Ok(value) => return Ok(value),
+                    Err(body) => *self.body = body,
+                }
+            }
+        }
         let value: Owned<S, T> = self.codec.decode(self.body, &budget).map_err(|error| {
             let sentence = format!(
                 "{}: the reply does not match {}: {error}",
@@ -454,6 +463,14 @@ impl Decode<'_> {
             Error::new(ErrorKind::Decode, sentence).with_outcome(Outcome::Unknown)
         })?;
         Ok(value.into_inner())
+    }
+}
+
+impl Decode<'_> {
+    /// Whether the caller may have the body's own memory: not if most of it is spare.
+    fn may_move(&self, budget: &Budget) -> bool {
+        let length = self.body.len();
+        length >= MOVED && length <= budget.heap && self.body.capacity() / 2 <= length
     }
 }
 

@@ -11,9 +11,9 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{self, Poll};
 
-use crate::codec::CodecErrorKind;
 use crate::codec::arguments::{ArgumentTuple, Arguments};
 use crate::codec::shape::{EncodeAs, Leaf, Ref};
+use crate::codec::{CodecErrorKind, MOVED};
 use crate::context::{Cancellation, ConnectionInfo};
 use crate::{Codec, Context, Error, ErrorKind, Limits, MethodInfo, Outcome, ServiceInfo};
 
@@ -64,6 +64,7 @@ impl Incoming {
             reply: Reply {
                 codec,
                 limit: max_reply,
+                head: None,
                 body: Vec::new(),
                 failure: None,
             },
@@ -82,6 +83,7 @@ impl Incoming {
         state.context.deadline = deadline;
         Cancellation::reset(&mut state.context.cancellation);
         std::mem::swap(&mut state.body, body);
+        state.reply.head = None;
         state.reply.body.clear();
         state.reply.failure = None;
     }
@@ -169,17 +171,22 @@ impl<'a> Payload<'a> {
 pub struct Reply {
     codec: Codec,
     limit: usize,
+    /// What precedes the body, if that is the handler's own byte string.
+    head: Option<[u8; 8]>,
     body: Vec<u8>,
     failure: Option<Error>,
 }
 
 impl Reply {
-    /// Encodes the handler's value.
-    pub fn write<S: EncodeAs<T>, T: ?Sized>(&mut self, value: &T) {
+    /// Encodes the handler's value, or takes it as it is if it is a large byte string.
+    pub fn write<S: EncodeAs<T>, T>(&mut self, value: T) {
+        let Err(value) = self.take::<S, T>(value) else {
+            return;
+        };
         self.body.clear();
         if let Err(error) = self
             .codec
-            .encode(&Ref::<S, T>::new(value), &mut self.body, self.limit)
+            .encode(&Ref::<S, T>::new(&value), &mut self.body, self.limit)
         {
             let error = match error.kind {
                 CodecErrorKind::TooLarge { .. } => Error::new(
@@ -194,23 +201,36 @@ impl Reply {
         }
     }
 
+    /// Takes a large byte string to send it from where it is; gives back any other value.
+    fn take<S: EncodeAs<T>, T>(&mut self, value: T) -> Result<(), T> {
+        let Some(head) = self.codec.bytes_head(0) else {
+            return Err(value);
+        };
+        let bytes = S::into_bytes(value, MOVED..=self.limit.saturating_sub(head.len()))?;
+        self.head = self.codec.bytes_head(bytes.len());
+        self.body = bytes;
+        Ok(())
+    }
+
     /// Ends the call with an error instead of a value.
     pub fn fail(&mut self, error: Error) {
+        self.head = None;
         self.body.clear();
         self.failure = Some(error);
     }
 
     /// Ends a one-way call.
     pub fn done(&mut self) {
-        self.write::<Leaf<false>, ()>(&());
+        self.write::<Leaf<false>, ()>(());
     }
 
     pub(crate) fn take_failure(&mut self) -> Option<Error> {
         self.failure.take()
     }
 
-    pub(crate) fn body_mut(&mut self) -> &mut Vec<u8> {
-        &mut self.body
+    /// The encoded value, in two parts.
+    pub(crate) fn parts_mut(&mut self) -> (&[u8], &mut Vec<u8>) {
+        (self.head.as_ref().map_or(&[], |head| head), &mut self.body)
     }
 }
 

@@ -159,7 +159,10 @@ fn answer(link: &Link, call: &Call, incoming: &mut Incoming, flush: bool) {
     match reply.take_failure() {
         Some(error) => fail(link, call, &error, flush),
         None if call.one_way => link.finish_unanswered(call.id),
-        None => link.answer(call.id, ReplyStatus::Ok, 0, reply.body_mut(), flush),
+        None => {
+            let (head, body) = reply.parts_mut();
+            link.answer_parts(call.id, ReplyStatus::Ok, 0, head, body, flush);
+        }
     }
 }
 

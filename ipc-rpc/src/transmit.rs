@@ -5,6 +5,7 @@
 //! compiles for anything, and leaves it to [`assert_argument`] and [`assert_result`] to say, once, what is wrong.
 
 use std::ffi::{CStr, CString, OsStr, OsString};
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
 use serde::de::{DeserializeOwned, Deserializer, Error as _};
@@ -56,6 +57,13 @@ where
     fn serialize<S: Serializer>(value: &T, serializer: S) -> Result<S::Ok, S::Error> {
         <Leaf<BYTES>>::serialize(value, serializer)
     }
+
+    fn into_bytes(value: T, lengths: RangeInclusive<usize>) -> Result<Vec<u8>, T>
+    where
+        T: Sized,
+    {
+        <Leaf<BYTES>>::into_bytes(value, lengths)
+    }
 }
 
 impl<'de, T, const BYTES: bool> DecodeAs<'de, T> for Checked<true, BYTES>
@@ -65,6 +73,10 @@ where
     #[inline]
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<T, D::Error> {
         <Leaf<BYTES>>::deserialize(deserializer)
+    }
+
+    fn from_bytes(body: Vec<u8>, start: usize) -> Result<T, Vec<u8>> {
+        <Leaf<BYTES>>::from_bytes(body, start)
     }
 }
 

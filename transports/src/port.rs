@@ -92,6 +92,20 @@ pub trait Sender: Send {
     /// connection is broken. What the other side sent before can still be received then.
     fn try_send(&mut self, header: &Header, body: &mut Vec<u8>) -> Result<Sent, Error>;
 
+    /// [`Sender::try_send`] of a body in two parts: the few bytes of `head`, and `body` behind them. It spares the owner of
+    /// a large body the copy that putting something before it would take.
+    ///
+    /// # Errors
+    /// As [`Sender::try_send`].
+    fn try_send_parts(&mut self, header: &Header, head: &[u8], body: &mut Vec<u8>) -> Result<Sent, Error> {
+        body.splice(..0, head.iter().copied());
+        let sent = self.try_send(header, body);
+        if !matches!(sent, Ok(Sent::Accepted)) {
+            body.drain(..head.len());
+        }
+        sent
+    }
+
     /// Moves what is queued on to the other side, as much as goes without blocking.
     ///
     /// # Errors

@@ -147,6 +147,49 @@ fn what_was_sent_before_the_end_is_received() {
 }
 
 #[test]
+fn a_body_in_two_parts_arrives_as_one() {
+    over_every_transport(|mut client, mut server| {
+        for size in [0, 1, 100, 16 << 10, (16 << 10) + 1, 300_000] {
+            let mut bytes = body(size, 7);
+            let sent = client
+                .sender
+                .try_send_parts(&header(7), b"before", &mut bytes)
+                .unwrap();
+            assert_eq!(sent, Sent::Accepted);
+            together(
+                || flush(&mut client),
+                || {
+                    let message = receive(&mut server);
+                    assert_eq!(message.header.length as usize, 6 + size);
+                    assert_eq!(message.body[..6], *b"before");
+                    assert!(message.body[6..] == body(size, 7));
+                },
+            );
+        }
+    });
+}
+
+#[test]
+fn a_refused_body_in_two_parts_is_left_alone() {
+    over_every_transport(|mut client, _server| {
+        let mut bytes = body(40 << 20, 1);
+        let sent = client
+            .sender
+            .try_send_parts(&header(1), b"before", &mut bytes)
+            .unwrap();
+        assert_eq!(sent, Sent::Accepted);
+        let _ = client.sender.flush().unwrap();
+        let mut bytes = body(1 << 20, 2);
+        let sent = client
+            .sender
+            .try_send_parts(&header(2), b"before", &mut bytes)
+            .unwrap();
+        assert_eq!(sent, Sent::Full);
+        assert!(bytes == body(1 << 20, 2));
+    });
+}
+
+#[test]
 fn a_full_queue_refuses_and_takes_again_both_ways() {
     over_every_transport(|client, server| {
         let (mut client, mut server) = (client, server);

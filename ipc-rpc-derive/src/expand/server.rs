@@ -189,7 +189,7 @@ fn handle(service: &Service, method: &Method) -> TokenStream {
         let wire = &method.returns.wire;
         let returns = &method.returns.ty;
         let shape = wire.shape();
-        let write = quote_spanned!(wire.span()=> #reply.write::<#shape, #returns>(&#result));
+        let write = quote_spanned!(wire.span()=> #reply.write::<#shape, #returns>(#result));
         quote! {
             let #result = #run;
             #write;

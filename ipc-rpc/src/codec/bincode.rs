@@ -31,6 +31,17 @@ pub(super) fn decode<'de, S: DeserializeSeed<'de>>(bytes: &'de [u8], seed: S) ->
     }
 }
 
+/// What precedes a byte string of `length` bytes.
+pub(super) fn bytes_head(length: usize) -> [u8; 8] {
+    (length as u64).to_le_bytes()
+}
+
+/// Where the byte string begins of which `body` consists, if it consists of one.
+pub(super) fn bytes_start(body: &[u8]) -> Option<usize> {
+    let (head, bytes) = body.split_first_chunk()?;
+    (*head == bytes_head(bytes.len())).then_some(head.len())
+}
+
 impl Writer for Sink<'_> {
     #[inline]
     fn write(&mut self, bytes: &[u8]) -> Result<(), EncodeError> {

@@ -38,6 +38,11 @@ use guard::{Ledger, Root};
 use path::Path;
 use sink::Sink;
 
+/// Byte strings that are a whole result are moved from this size on: sent from the memory that the handler had them in,
+/// and given to the caller in the memory that they were received in. Smaller ones are copied, which takes less than a
+/// microsecond and leaves the connection's buffers where they are.
+pub(crate) const MOVED: usize = 16 << 10;
+
 /// How the bodies of a connection's messages are written. The client names one in its handshake.
 ///
 /// # What a codec cannot carry
@@ -172,6 +177,23 @@ impl Codec {
             (Err(rule), _) => Err(ledger.explain(&rule)),
         }
     }
+
+    /// What precedes a byte string of `length` bytes where it is the whole body, if this codec writes bytes as they are.
+    #[cfg(any(feature = "tokio", test))]
+    pub(crate) fn bytes_head(self, length: usize) -> Option<[u8; 8]> {
+        match self {
+            Self::Bincode => Some(bincode::bytes_head(length)),
+            Self::Json => None,
+        }
+    }
+
+    /// Where the byte string begins of which `body` consists, if it consists of one, as it is.
+    pub(crate) fn bytes_start(self, body: &[u8]) -> Option<usize> {
+        match self {
+            Self::Bincode => bincode::bytes_start(body),
+            Self::Json => None,
+        }
+    }
 }
 
 impl fmt::Display for Codec {
@@ -215,6 +237,24 @@ mod tests {
         assert_eq!(Codec::from_id(0), None);
         assert_eq!(Codec::from_id(3), None);
         assert_eq!(Codec::default(), Codec::Bincode);
+    }
+
+    #[test]
+    fn a_byte_string_alone_is_its_head_and_itself() {
+        for length in [0, 1, 70_000] {
+            let bytes = vec![7; length];
+            let mut body = Vec::new();
+            let value = shape::Ref::<shape::Leaf<true>, _>::new(&bytes);
+            Codec::Bincode.encode(&value, &mut body, usize::MAX).unwrap();
+            let head = Codec::Bincode.bytes_head(length).unwrap();
+            assert_eq!(body, [&head[..], &bytes[..]].concat());
+            assert_eq!(Codec::Bincode.bytes_start(&body), Some(head.len()));
+            body.push(0);
+            assert_eq!(Codec::Bincode.bytes_start(&body), None);
+            assert_eq!(Codec::Bincode.bytes_start(&body[..7]), None);
+        }
+        assert_eq!(Codec::Json.bytes_head(3), None);
+        assert_eq!(Codec::Json.bytes_start(b"[1,2,3]"), None);
     }
 
     #[test]

@@ -8,13 +8,14 @@
 //! |---|---|---|
 //! | `&str` | [`Text`] | `Cow<str>`, borrowed from the message where it has no escapes |
 //! | `&[u8]` | [`Blob`] | `Cow<[u8]>`, borrowed from the message where the format allows |
-//! | `Vec<u8>`, `Bytes`, `Box<[u8]>` | [`Leaf<true>`](Leaf), found by [`Probe`] | itself, by one copy |
+//! | `Vec<u8>`, `Bytes`, `Box<[u8]>` | [`Leaf<true>`](Leaf), found by [`Probe`] | itself, by one copy, or none where it is a large result |
 //! | `Option<X>`, `Result<X, Y>`, `(X, Y)` | [`OptionOf`], [`ResultOf`], [`TupleOf`] | the same of what is inside |
 //! | anything else | [`Leaf<false>`](Leaf) | itself, as serde does |
 
 use std::borrow::Cow;
 use std::fmt;
 use std::marker::PhantomData;
+use std::ops::RangeInclusive;
 
 use bytes::Bytes;
 use serde::de::{
@@ -29,6 +30,19 @@ pub trait EncodeAs<T: ?Sized> {
     /// # Errors
     /// Whatever the serializer or the value complains about.
     fn serialize<S: Serializer>(value: &T, serializer: S) -> Result<S::Ok, S::Error>;
+
+    /// Gives away what a byte string holds, so that it is sent from where it is, if it holds a number of bytes that is in
+    /// `lengths`.
+    ///
+    /// # Errors
+    /// The value itself, if it is no byte string or of another length.
+    fn into_bytes(value: T, lengths: RangeInclusive<usize>) -> Result<Vec<u8>, T>
+    where
+        T: Sized,
+    {
+        let _ = lengths;
+        Err(value)
+    }
 }
 
 /// A shape that can read a `T`, which may borrow from the message.
@@ -38,6 +52,15 @@ pub trait DecodeAs<'de, T>: Sized {
     /// # Errors
     /// Whatever the deserializer or the type complains about.
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<T, D::Error>;
+
+    /// Makes a byte string of the message that it came in: of `body` from `start` on.
+    ///
+    /// # Errors
+    /// The message itself, if `T` is no byte string.
+    fn from_bytes(body: Vec<u8>, start: usize) -> Result<T, Vec<u8>> {
+        let _ = start;
+        Err(body)
+    }
 }
 
 /// A value lent to a serializer in a shape.
@@ -120,17 +143,48 @@ impl<'de, T: Deserialize<'de>> DecodeAs<'de, T> for Leaf<false> {
     }
 }
 
-impl<T: AsRef<[u8]> + ?Sized> EncodeAs<T> for Leaf<true> {
+impl<T: AsRef<[u8]> + Into<Vec<u8>>> EncodeAs<T> for Leaf<true> {
     #[inline]
     fn serialize<S: Serializer>(value: &T, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_bytes(value.as_ref())
     }
+
+    fn into_bytes(value: T, lengths: RangeInclusive<usize>) -> Result<Vec<u8>, T> {
+        if lengths.contains(&value.as_ref().len()) {
+            Ok(value.into())
+        } else {
+            Err(value)
+        }
+    }
 }
 
-impl<'de, T: From<Vec<u8>>> DecodeAs<'de, T> for Leaf<true> {
+impl<'de, T: ByteString> DecodeAs<'de, T> for Leaf<true> {
     #[inline]
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<T, D::Error> {
         deserializer.deserialize_byte_buf(OwnedBytes(PhantomData))
+    }
+
+    fn from_bytes(body: Vec<u8>, start: usize) -> Result<T, Vec<u8>> {
+        Ok(T::from_tail(body, start))
+    }
+}
+
+/// The owned byte strings that [`Probe`] knows.
+pub trait ByteString: From<Vec<u8>> {
+    /// The bytes from `start` on. Moving them down within their memory takes half of what a copy takes.
+    fn from_tail(mut bytes: Vec<u8>, start: usize) -> Self {
+        bytes.drain(..start);
+        bytes.into()
+    }
+}
+
+impl ByteString for Vec<u8> {}
+
+impl ByteString for Box<[u8]> {}
+
+impl ByteString for Bytes {
+    fn from_tail(bytes: Vec<u8>, start: usize) -> Self {
+        Self::from(bytes).split_off(start)
     }
 }
 

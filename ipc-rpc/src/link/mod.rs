@@ -289,9 +289,22 @@ impl Link {
 
     /// Answers one of the peer's calls, unless it was cancelled meanwhile. `flush`: nothing else follows at once.
     pub(crate) fn answer(&self, id: u64, status: ReplyStatus, extra: u64, body: &mut Vec<u8>, flush: bool) {
+        self.answer_parts(id, status, extra, &[], body, flush);
+    }
+
+    /// The same with a body in two parts; `head` is copied.
+    pub(crate) fn answer_parts(
+        &self,
+        id: u64,
+        status: ReplyStatus,
+        extra: u64,
+        head: &[u8],
+        body: &mut Vec<u8>,
+        flush: bool,
+    ) {
         let mut out = self.out();
         if let Some(header) = out.core.finish(id, status, extra) {
-            out.send_reply(&header, body);
+            out.send_reply(&header, head, body);
             if flush {
                 out.push(self);
             }

@@ -159,7 +159,7 @@ impl Out {
     pub(crate) fn transmit(&mut self) -> Flushed {
         while let Some(header) = self.core.poll_transmit(&mut self.control) {
             let mut body = std::mem::take(&mut self.control);
-            self.send_reply(&header, &mut body);
+            self.send_reply(&header, &[], &mut body);
             self.control = body;
         }
         self.flush()
@@ -293,12 +293,12 @@ impl Out {
         woken
     }
 
-    pub(super) fn send_reply(&mut self, header: &Header, body: &mut Vec<u8>) {
+    pub(super) fn send_reply(&mut self, header: &Header, head: &[u8], body: &mut Vec<u8>) {
         if self.broken {
             return;
         }
         let full = if self.backlog.is_empty() {
-            match self.sender.try_send(header, body) {
+            match self.sender.try_send_parts(header, head, body) {
                 Ok(sent) => sent == Sent::Full,
                 Err(error) => {
                     self.send_failed(error);
@@ -309,6 +309,7 @@ impl Out {
             true
         };
         if full {
+            body.splice(..0, head.iter().copied());
             self.backlog_bytes += body.len();
             self.backlog.push_back((*header, std::mem::take(body)));
         }

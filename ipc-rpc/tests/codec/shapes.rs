@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::fmt::Debug;
+use std::ops::RangeInclusive;
 
 use bytes::Bytes;
 use ipc_rpc::__private::codec::{Budget, decode, encode};
@@ -184,7 +185,10 @@ fn a_byte_string_is_decoded_by_one_copy() {
     let content = vec![7_u8; 100_000];
     let body = written(Codec::Bincode, &Ref::<Leaf<true>, _>::new(&content));
     assert_eq!(body.len(), content.len() + 8);
-    fn one_copy<T: From<Vec<u8>> + AsRef<[u8]>>(body: &[u8], content: &[u8]) {
+    fn one_copy<T: AsRef<[u8]>>(body: &[u8], content: &[u8])
+    where
+        Leaf<true>: for<'de> DecodeAs<'de, T>,
+    {
         let (value, cost) = cost(|| read::<Leaf<true>, T>(Codec::Bincode, body));
         assert_eq!(value.as_ref(), content);
         assert_eq!((cost.calls, cost.peak), (1, content.len()));
@@ -194,6 +198,47 @@ fn a_byte_string_is_decoded_by_one_copy() {
     one_copy::<Bytes>(&body, &content);
     let (_, cost) = cost(|| decode::<String>(Codec::Bincode, &body, &Budget::for_body(body.len())).unwrap());
     assert_eq!((cost.calls, cost.peak), (1, content.len()));
+}
+
+#[test]
+fn a_byte_string_is_made_of_its_message_without_another() {
+    fn no_copy<T: AsRef<[u8]>>(content: &[u8])
+    where
+        Leaf<true>: for<'de> DecodeAs<'de, T>,
+    {
+        let body = [b"before", content].concat();
+        let (value, cost) = cost(|| <Leaf<true> as DecodeAs<'_, T>>::from_bytes(body, 6).unwrap());
+        assert_eq!(value.as_ref(), content);
+        // `Bytes` may keep a count of its owners.
+        assert!(cost.peak < 100, "{} bytes", cost.peak);
+    }
+    no_copy::<Vec<u8>>(&[7; 100_000]);
+    no_copy::<Bytes>(&[7; 100_000]);
+    // A box has no spare room, so the allocator has a say.
+    let boxed: Box<[u8]> =
+        <Leaf<true> as DecodeAs<'_, _>>::from_bytes(b"before the body".to_vec(), 11).unwrap();
+    assert_eq!(*boxed, *b"body");
+    let other = <Leaf<false> as DecodeAs<'_, String>>::from_bytes(b"body".to_vec(), 1);
+    assert_eq!(other.unwrap_err(), b"body");
+}
+
+#[test]
+fn a_byte_string_gives_itself_away_if_its_length_is_right() {
+    fn given<T>(value: T, lengths: RangeInclusive<usize>) -> Result<Vec<u8>, T>
+    where
+        Leaf<true>: EncodeAs<T>,
+    {
+        <Leaf<true> as EncodeAs<T>>::into_bytes(value, lengths)
+    }
+    let content = vec![7; 1000];
+    let place = content.as_ptr();
+    let content = given(content, 1001..=2000).unwrap_err();
+    let content = given(content, 0..=999).unwrap_err();
+    let content = given(content, 1000..=1000).unwrap();
+    let content = given(Bytes::from(content), 1..=1000).unwrap();
+    let content = given(content.into_boxed_slice(), 1..=1000).unwrap();
+    assert_eq!((content.len(), content.as_ptr()), (1000, place));
+    assert_eq!(<Leaf<false> as EncodeAs<u8>>::into_bytes(7, 0..=1000), Err(7));
 }
 
 #[test]

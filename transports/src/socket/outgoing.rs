@@ -81,19 +81,24 @@ impl SocketSender {
 
 impl Sender for SocketSender {
     fn try_send(&mut self, header: &Header, body: &mut Vec<u8>) -> Result<Sent, Error> {
-        let header = header.outgoing(body.len(), self.limit)?;
+        self.try_send_parts(header, &[], body)
+    }
+
+    fn try_send_parts(&mut self, header: &Header, head: &[u8], body: &mut Vec<u8>) -> Result<Sent, Error> {
+        let length = head.len() + body.len();
+        let header = header.outgoing(length, self.limit)?.to_bytes();
         self.check()?;
-        if self.queue.bytes > 0 && self.queue.bytes + Header::SIZE + body.len() > QUEUE_LIMIT {
+        if self.queue.bytes > 0 && self.queue.bytes + Header::SIZE + length > QUEUE_LIMIT {
             return Ok(Sent::Full);
         }
         if body.len() <= COPIED {
-            self.queue.copy(self.tag, &header, body);
+            self.queue.copy(self.tag, [&header, head, body]);
             if self.queue.is_batch_full() && !self.blocked {
                 self.write()?;
             }
             return Ok(Sent::Accepted);
         }
-        self.queue.copy(self.tag, &header, &[]);
+        self.queue.copy(self.tag, [&header, head, &[]]);
         self.queue.take(body);
         if !self.blocked {
             self.write()?;
@@ -145,7 +150,7 @@ impl Piece {
 }
 
 impl Queue {
-    fn copy(&mut self, tag: Option<Tag>, header: &Header, body: &[u8]) {
+    fn copy(&mut self, tag: Option<Tag>, parts: [&[u8]; 3]) {
         let batch = match self.pieces.back_mut() {
             Some(Piece::Batch(batch)) if batch.len() < BATCH => batch,
             _ => {
@@ -160,8 +165,9 @@ impl Queue {
         if let Some(tag) = tag {
             batch.extend_from_slice(&tag);
         }
-        batch.extend_from_slice(&header.to_bytes());
-        batch.extend_from_slice(body);
+        for part in parts {
+            batch.extend_from_slice(part);
+        }
         self.bytes += batch.len() - before;
     }
 
