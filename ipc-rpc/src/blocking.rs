@@ -11,6 +11,8 @@ use std::task::{Wake, Waker};
 use std::thread::Thread;
 use std::time::Instant;
 
+use transports::Spun;
+
 use crate::link::{Arrived, Inbox, Link, NO_SERVER, Out};
 use crate::{Error, ErrorKind};
 
@@ -104,15 +106,12 @@ fn lead<R>(link: &Link, inbox: &mut Inbox, look: &mut dyn FnMut(&mut Out) -> Loo
             }
         };
         let late = inbox.late(link);
-        if inbox.receiver.arm() {
-            if let Err(error) = inbox
-                .receiver
-                .park(space, earlier(earlier(look_again, timeout), late))
-            {
+        if inbox.receiver.spin(space, false) == Spun::Sleep {
+            let until = earlier(earlier(look_again, timeout), late);
+            if let Err(error) = inbox.receiver.park(space, until) {
                 link.handle_end(&error.into());
             }
         }
-        inbox.receiver.disarm();
         // First what has arrived: a thread that was away for long is no reason to find the peer silent.
         receive(link, inbox);
         run_timers(link, timeout);

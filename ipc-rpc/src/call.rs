@@ -341,6 +341,21 @@ impl<M: Method> Call<'_, M> {
         if let Step::Ended(ended) = stepped {
             return Poll::Ready(self.conclude(ended));
         }
+        if let (State::Sent(call), true) = (&self.state, crate::in_place::pays(link)) {
+            let call = *call;
+            // Calls that never wait would keep their thread to themselves.
+            match tokio::task::coop::poll_proceed(cx) {
+                Poll::Ready(progress) => {
+                    let ended = crate::in_place::wait(link, |out| out.calls.take_ended(call, cx.waker()));
+                    if let Some(ended) = ended {
+                        progress.made_progress();
+                        self.state = State::Done;
+                        return Poll::Ready(self.conclude(Some(ended)));
+                    }
+                }
+                Poll::Pending => link.out().drivers.look_after_port(),
+            }
+        }
         if let Some(deadline) = self.deadline() {
             let timer = self
                 .timer

@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use transports::{Endpoint, Peer};
+use transports::{Endpoint, Peer, Scheme};
 
 use crate::connection::Fit;
 use crate::link::Link;
@@ -118,6 +118,13 @@ impl Client {
     #[must_use]
     pub fn endpoint(&self) -> &Endpoint {
         &self.link().endpoint
+    }
+
+    /// What carries the messages: for a plain name, [`Scheme::SharedMemory`] where both sides can, else
+    /// [`Scheme::Unix`].
+    #[must_use]
+    pub fn transport(&self) -> Scheme {
+        self.link().carrier.scheme()
     }
 
     /// The codec that the handshake chose.

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::task::{Poll, Waker};
 use std::time::Instant;
 
-use transports::Peer;
+use transports::{Carrier, Peer, Scheme};
 
 use crate::MethodInfo;
 use crate::sync::lock;
@@ -28,6 +28,12 @@ impl Context {
     #[must_use]
     pub fn peer(&self) -> &Peer {
         &self.connection.peer
+    }
+
+    /// What carries the connection's messages: [`Scheme::SharedMemory`] or [`Scheme::Unix`], say.
+    #[must_use]
+    pub fn transport(&self) -> Scheme {
+        self.connection.carrier.scheme()
     }
 
     /// The connection's number, unique in this process.
@@ -74,6 +80,7 @@ impl Context {
 pub(crate) struct ConnectionInfo {
     pub(crate) id: u64,
     pub(crate) peer: Peer,
+    pub(crate) carrier: Carrier,
     pub(crate) attachments: Attachments,
 }
 

@@ -12,16 +12,16 @@ use std::time::{Duration, Instant};
 
 use tokio::runtime::{Handle, Id};
 use tokio::time::Sleep;
-use transports::Flushed;
+use transports::{Flushed, Spun};
 use transports::reactor::Source;
 
 use crate::connection::{ClosedBy, State};
-use crate::link::{Arrived, Link, NO_SERVER, Out, wake_all};
+use crate::link::{Arrived, Inbox, Link, NO_SERVER, Out, wake_all};
 use crate::serving::{Call, Serving};
-use crate::{Error, ErrorKind};
+use crate::{Error, ErrorKind, in_place};
 
 /// Looks and messages, one after the other, before other tasks of the thread get their turn.
-const BATCH: usize = 128;
+const BATCH: usize = 1024;
 
 /// Time after which they get it anyway: handlers may be slow.
 const SLICE: Duration = Duration::from_micros(500);
@@ -29,6 +29,9 @@ const SLICE: Duration = Duration::from_micros(500);
 /// How long a connection keeps large buffers with nothing to do, and what it keeps then.
 const IDLE: Duration = Duration::from_secs(1);
 const IDLE_CAPACITY: usize = 64 << 10;
+
+/// How long after calls that got their replies in place the port is told to tell of news again.
+const CEASED: Duration = Duration::from_millis(1);
 
 /// The current runtime, or an error that says what needs it.
 pub(crate) fn runtime(what: &str) -> Result<Handle, Error> {
@@ -72,6 +75,12 @@ pub(crate) struct Driver {
     busy: Option<Instant>,
     /// Somebody else was reading at the last look, so that there may be more than the reactor tells.
     missed: bool,
+    /// Calls that had got their replies in place when this driver last ran.
+    in_place: u64,
+    /// When to look whether such calls have ceased.
+    check: Option<Instant>,
+    /// It pays to look again soon, and others are to have their turn first.
+    later: bool,
     /// Until when the rest of a message must have arrived.
     late: Option<Instant>,
     /// Nothing more will come.
@@ -93,6 +102,9 @@ impl Driver {
             armed: None,
             busy: None,
             missed: false,
+            in_place: 0,
+            check: None,
+            later: false,
             late: None,
             ended: false,
             linger: None,
@@ -113,6 +125,8 @@ impl Driver {
     }
 
     /// Receives what is there. True: nothing more, until the reactor says so.
+    ///
+    /// Where the port has nothing, it is asked whether it pays to look again, rather than to sleep.
     fn receive(&mut self, budget: &mut Budget) -> bool {
         let Self { link, serving, .. } = self;
         let Some(mut inbox) = link.try_inbox() else {
@@ -121,7 +135,9 @@ impl Driver {
             self.missed = true;
             return link.try_inbox().is_none();
         };
+        let mut messages = 0;
         let drained = inbox.receive(link, |arrived, body| {
+            messages += 1;
             match (arrived, serving.as_mut()) {
                 (Arrived::Nothing, _) => {}
                 (
@@ -158,9 +174,55 @@ impl Driver {
         budget.spend();
         self.late = inbox.late(link);
         self.ended = inbox.ended;
+        // What was received may have to be answered first.
+        let asleep = if messages > 0 || !drained || self.ended {
+            drained
+        } else {
+            self.wait(&mut inbox)
+        };
         drop(inbox);
-        link.out().drivers.wake_missed();
-        drained
+        self.link.out().drivers.wake_missed();
+        asleep
+    }
+
+    /// Whether calls look at the port in place, so that this driver would only be in their way. It comes back to see whether
+    /// they still do.
+    fn is_relieved(&mut self) -> bool {
+        if !in_place::pays(&self.link) {
+            return false;
+        }
+        let mut out = self.link.out();
+        let Some(in_place) = out.drivers.in_place() else {
+            self.check = None;
+            return false;
+        };
+        let relieved = in_place != self.in_place && out.core.in_flight() == 0 && !out.blocked();
+        self.in_place = in_place;
+        self.check = relieved.then(|| Instant::now() + CEASED);
+        if !relieved {
+            out.drivers.rearm();
+        }
+        relieved
+    }
+
+    /// Looks again for as long as that pays, then has the port tell the reactor of news. True: it will.
+    fn wait(&mut self, inbox: &mut Inbox) -> bool {
+        if inbox.receiver.spins() {
+            let (space, busy) = {
+                let out = self.link.out();
+                (out.blocked(), !out.running.is_empty())
+            };
+            // Handlers that wait for something may need this very thread.
+            match inbox.receiver.spin(space, busy) {
+                Spun::News => return false,
+                Spun::Later => {
+                    self.later = true;
+                    return true;
+                }
+                Spun::Sleep => {}
+            }
+        }
+        inbox.receiver.arm()
     }
 
     /// Takes part in everything but receiving. Breaks when the connection has ended.
@@ -193,7 +255,7 @@ impl Driver {
     /// Sees to it that this task is woken at the next deadline; what is due now is done now.
     fn arm(&mut self, deadline: Option<Instant>, cx: &mut Context<'_>) -> ControlFlow<()> {
         let idle = self.busy.map(|busy| busy + IDLE);
-        let Some(next) = [deadline, idle, self.late, self.linger]
+        let Some(next) = [deadline, idle, self.late, self.linger, self.check]
             .into_iter()
             .flatten()
             .min()
@@ -280,8 +342,12 @@ impl Future for Driver {
         // What the reactor told of was lost on the look that found somebody else reading.
         let mut unannounced = std::mem::take(&mut this.missed);
         let ended = loop {
+            let relieved = this.is_relieved();
             if this.turn(cx).is_break() {
                 break true;
+            }
+            if relieved {
+                break false;
             }
             let congested = this.serving.is_some() && this.link.out().congested(&this.link.limits);
             let mut received = std::mem::take(&mut unannounced);
@@ -293,6 +359,11 @@ impl Future for Driver {
                     Poll::Ready(Err(error)) => this.fail(error),
                     Poll::Pending => {}
                 }
+            }
+            if std::mem::take(&mut this.later) {
+                // A task that wakes itself runs again behind all that are ready now.
+                cx.waker().wake_by_ref();
+                break false;
             }
             if received {
                 this.busy = Some(budget.started);

@@ -59,6 +59,7 @@ mod gate;
 #[cfg(feature = "tokio")]
 mod hub;
 #[cfg(feature = "tokio")]
+mod in_place;
 mod in_process;
 mod limits;
 mod link;
@@ -89,7 +90,7 @@ pub use ping::Ping;
 #[cfg(feature = "tokio")]
 pub use server::{Listening, Run, Server, ServerHandle, activated, serve, serve_inherited};
 pub use service::{MethodInfo, ServiceInfo};
-pub use transports::{Endpoint, Identity, Peer, Scheme, ServerEntry};
+pub use transports::{Endpoint, Identity, Peer, Scheme, ServerEntry, Wait};
 
 /// What is being served under names in this user's runtime directory, by name: see [`ServerEntry`]. It needs no
 /// runtime. Sockets at paths of their own, abstract names, `tcp:` and `mem:` are not among it: nothing keeps a list

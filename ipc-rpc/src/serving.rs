@@ -70,6 +70,7 @@ impl Serving {
                 let info = ConnectionInfo {
                     id: link.id,
                     peer: link.peer.clone(),
+                    carrier: link.carrier.clone(),
                     attachments,
                 };
                 self.info = Some(Arc::new(info));

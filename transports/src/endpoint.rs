@@ -12,9 +12,11 @@ use crate::{Error, ErrorKind, sys};
 ///
 /// | written | what it is |
 /// |---|---|
-/// | `store`, `unix:store` | a socket in the user's private runtime directory |
-/// | `unix:/run/store.sock`, `unix:./store.sock` | a socket at a path, known by its `/` |
-/// | `unix:@store` | an abstract name (Linux): no file, any user of the machine can take it |
+/// | `store` | shared memory, agreed on over a socket in the user's private runtime directory; that socket itself where one side cannot share memory |
+/// | `shm:store` | the same, and an error where one side cannot (Linux has it) |
+/// | `unix:store` | the socket alone |
+/// | `unix:/run/store.sock`, `unix:./store.sock` | a socket at a path, known by its `/`; `shm:` takes paths, too |
+/// | `unix:@store` | an abstract name (Linux): no file, any user of the machine can take it; with `shm:`, too |
 /// | `pipe:store` | pipes of the user's: FIFOs in the private runtime directory on Unix, a named pipe on Windows |
 /// | `pipe:store?mode=message` | the same on Windows, with a message of the pipe for each of ours that has at most 64 KiB with its header; both sides have to say so |
 /// | `tcp:7000`, `tcp:localhost:7000`, `tcp:[::1]:7000` | TCP; 127.0.0.1 without a host; port 0 is any free one |
@@ -35,6 +37,33 @@ pub struct Endpoint {
     remote_allowed: bool,
     other_users_allowed: bool,
     server_uid: Option<u32>,
+    sharing: Sharing,
+    wait: Wait,
+}
+
+/// Whether the two sides of a socket share memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Sharing {
+    /// Never: `unix:`, and what is no socket.
+    Declined,
+    /// If both can.
+    Preferred,
+    /// Or there is no connection: `shm:`.
+    Required,
+}
+
+/// How this side of a connection waits for the other, where the transport leaves a choice: over shared memory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Wait {
+    /// Looks again and again for about as long as a wake-up by the system takes, if the other side runs on another
+    /// processor and has been answering that fast; then sleeps. An idle connection takes no processor time.
+    #[default]
+    Adaptive,
+    /// Never sleeps while it waits for something: the lowest latency, for a processor of its own.
+    Spin,
+    /// Sleeps at once: the least processor time, at the cost of a wake-up for each message.
+    Sleep,
 }
 
 /// The transport that an endpoint names.
@@ -43,6 +72,8 @@ pub struct Endpoint {
 pub enum Scheme {
     /// `mem:`, inside one process.
     Memory,
+    /// `shm:`, shared memory.
+    SharedMemory,
     /// `unix:`, a Unix domain socket.
     Unix,
     /// `pipe:`, a pair of FIFOs for each connection on Unix, a named pipe on Windows.
@@ -140,7 +171,20 @@ impl Endpoint {
         self.other_users_allowed
     }
 
-    /// Makes a client refuse a `unix:` or `pipe:` server that runs as another user than `uid` (or root). Without it, that user
+    /// Says how this side waits; [`Wait::Adaptive`] unless it is said.
+    #[must_use]
+    pub fn wait(mut self, wait: Wait) -> Self {
+        self.wait = wait;
+        self
+    }
+
+    /// How this side waits.
+    #[must_use]
+    pub fn waits(&self) -> Wait {
+        self.wait
+    }
+
+    /// Makes a client refuse a `shm:`, `unix:` or `pipe:` server that runs as another user than `uid` (or root). Without it, that user
     /// is one's own for names, plain and abstract; for a path, any user is accepted.
     #[must_use]
     pub fn expect_server(mut self, uid: u32) -> Self {
@@ -165,11 +209,15 @@ impl Endpoint {
         }
     }
 
-    /// The transport.
+    /// The transport, as it is written; `unix` for a name without one. [`Port::carrier`](crate::Port::carrier) tells what it
+    /// came to be.
     #[must_use]
     pub fn scheme(&self) -> Scheme {
         match self.address {
             Address::Memory(_) => Scheme::Memory,
+            Address::Name(_) | Address::Path(_) | Address::Abstract(_) if self.sharing == Sharing::Required => {
+                Scheme::SharedMemory
+            }
             Address::Name(_) | Address::Path(_) | Address::Abstract(_) => Scheme::Unix,
             Address::Pipe { .. } => Scheme::Pipe,
             Address::Tcp { .. } => Scheme::Tcp,
@@ -197,6 +245,17 @@ impl Endpoint {
 
     pub(crate) fn address(&self) -> &Address {
         &self.address
+    }
+
+    #[cfg_attr(not(target_os = "linux"), expect(dead_code, reason = "only Linux shares memory"))]
+    pub(crate) fn sharing(&self) -> Sharing {
+        self.sharing
+    }
+
+    /// The same, sharing memory with those clients who can.
+    pub(crate) fn prefer_sharing(mut self) -> Self {
+        self.sharing = Sharing::Preferred;
+        self
     }
 
     /// How messages call it: `"store" (unix:/run/user/1000/ipc-rpc/store.sock)`, or as written between quotes.
@@ -244,6 +303,8 @@ impl Endpoint {
             remote_allowed: false,
             other_users_allowed: false,
             server_uid: None,
+            sharing: Sharing::Declined,
+            wait: Wait::default(),
         };
         unset.max_message(Self::DEFAULT_MESSAGE_LIMIT)
     }
@@ -251,8 +312,9 @@ impl Endpoint {
 
 impl Scheme {
     /// Every scheme of this version, on this platform or another.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Memory,
+        Self::SharedMemory,
         Self::Unix,
         Self::Pipe,
         Self::Tcp,
@@ -265,6 +327,7 @@ impl Scheme {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Memory => "mem",
+            Self::SharedMemory => "shm",
             Self::Unix => "unix",
             Self::Pipe => "pipe",
             Self::Tcp => "tcp",
@@ -278,6 +341,7 @@ impl Scheme {
     pub fn is_supported(self) -> bool {
         match self {
             Self::Memory | Self::Tcp => true,
+            Self::SharedMemory => cfg!(target_os = "linux"),
             Self::Unix => sys::HAS_UNIX_SOCKETS,
             Self::Exec | Self::Inherited => sys::HAS_CHILDREN,
             Self::Pipe => sys::HAS_PIPES,
@@ -289,7 +353,12 @@ impl Scheme {
     #[must_use]
     pub fn vouches_for_peer(self) -> bool {
         match self {
-            Self::Memory | Self::Unix | Self::Pipe | Self::Exec | Self::Inherited => true,
+            Self::Memory
+            | Self::SharedMemory
+            | Self::Unix
+            | Self::Pipe
+            | Self::Exec
+            | Self::Inherited => true,
             Self::Tcp => false,
         }
     }
@@ -324,16 +393,25 @@ impl FromStr for Endpoint {
             ))
         };
         let (scheme, rest) = match text.split_once(':') {
-            Some(parts) => parts,
+            Some((scheme, rest)) => (Some(scheme), rest),
             None if text.contains('/') => {
                 return invalid(format!("to mean a path, write unix:{}", Shown(text)));
             }
-            None => ("unix", text),
+            None => (None, text),
+        };
+        let Some(scheme) = scheme else {
+            return match name(rest) {
+                Ok(name) => Ok(Self {
+                    sharing: Sharing::Preferred,
+                    ..Self::new(Address::Name(name.into()))
+                }),
+                Err(why) => invalid(why),
+            };
         };
         let parsed = match scheme {
             "mem" => name(rest).map(|name| Address::Memory(name.into())),
-            "unix" if rest.contains('/') => path(Path::new(rest)),
-            "unix" => match rest.strip_prefix('@') {
+            "unix" | "shm" if rest.contains('/') => path(Path::new(rest)),
+            "unix" | "shm" => match rest.strip_prefix('@') {
                 Some(rest) => name(rest).map(|name| Address::Abstract(name.into())),
                 None => name(rest).map(|name| Address::Name(name.into())),
             },
@@ -350,7 +428,13 @@ impl FromStr for Endpoint {
             }
         };
         match parsed {
-            Ok(address) => Ok(Self::new(address)),
+            Ok(address) => Ok(Self {
+                sharing: match scheme {
+                    "shm" => Sharing::Required,
+                    _ => Sharing::Declined,
+                },
+                ..Self::new(address)
+            }),
             Err(why) => invalid(why),
         }
     }
@@ -413,7 +497,15 @@ impl From<&Endpoint> for Endpoint {
 /// As it is written, with its scheme; reading it back gives the same endpoint, with default settings.
 impl fmt::Display for Endpoint {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(&self.address, formatter)
+        match (&self.address, self.sharing) {
+            (Address::Name(name), Sharing::Preferred) => formatter.write_str(name),
+            (address, Sharing::Required) => {
+                let written = address.to_string();
+                let name = written.strip_prefix("unix:").unwrap_or(&written);
+                write!(formatter, "{}:{name}", Scheme::SharedMemory)
+            }
+            (address, _) => fmt::Display::fmt(address, formatter),
+        }
     }
 }
 
@@ -425,14 +517,18 @@ impl fmt::Debug for Endpoint {
             remote_allowed,
             other_users_allowed,
             server_uid,
+            sharing,
+            wait,
         } = self;
         formatter
             .debug_struct("Endpoint")
             .field("address", &format_args!("{address}"))
+            .field("sharing", sharing)
             .field("max_message", message_limit)
             .field("allow_remote", remote_allowed)
             .field("allow_other_users", other_users_allowed)
             .field("expect_server", server_uid)
+            .field("wait", wait)
             .finish()
     }
 }

@@ -35,6 +35,11 @@ impl Header {
     /// Bytes that a header takes on the wire.
     pub const SIZE: usize = 32;
 
+    /// In the `flags` of a message given to a port: the message has no place in the order of others that have this flag,
+    /// too. Where large bodies travel in pieces, such messages pass between the pieces of one another. It does not
+    /// travel: bit 7 of the flags is for the port alone.
+    pub const UNORDERED: u8 = 0x80;
+
     /// The header as it travels.
     #[must_use]
     pub fn to_bytes(&self) -> [u8; Self::SIZE] {
@@ -80,7 +85,11 @@ impl Header {
             ));
         }
         match u32::try_from(body) {
-            Ok(length) if body <= limit => Ok(Self { length, ..*self }),
+            Ok(length) if body <= limit => Ok(Self {
+                length,
+                flags: self.flags & !Self::UNORDERED,
+                ..*self
+            }),
             _ => Err(Error::new(
                 ErrorKind::TooLarge,
                 format!(
@@ -122,4 +131,6 @@ pub struct Message {
     pub header: Header,
     /// The body, `header.length` bytes. The capacity is kept from message to message.
     pub body: Vec<u8>,
+    /// [`Received::Begun`](crate::Received::Begun) has told of it before.
+    pub begun: bool,
 }

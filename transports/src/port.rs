@@ -6,9 +6,11 @@
 //! event with its reactor.
 
 use std::fmt;
+#[cfg(target_os = "linux")]
+use std::sync::Arc;
 use std::time::Instant;
 
-use crate::{Endpoint, Error, Header, Interrupt, Message, Peer};
+use crate::{Endpoint, Error, Header, Interrupt, Message, Peer, Scheme};
 
 /// One end of a connected, ordered, bidirectional channel of whole messages.
 pub struct Port {
@@ -18,8 +20,48 @@ pub struct Port {
     pub receiver: Box<dyn Receiver>,
     /// Who is at the other end, as far as the system vouches for it.
     pub peer: Peer,
-    /// Where it is connected; the scheme tells the transport.
+    /// Where it is connected.
     pub endpoint: Endpoint,
+    /// What carries its messages.
+    pub carrier: Carrier,
+}
+
+/// What carries the messages of a port. For a server or client of a plain name, that is settled with the first message.
+#[derive(Clone)]
+pub struct Carrier(CarrierKind);
+
+#[derive(Clone)]
+enum CarrierKind {
+    Fixed(Scheme),
+    #[cfg(target_os = "linux")]
+    Agreed(Arc<crate::shm::Meeting>),
+}
+
+impl Carrier {
+    /// The transport as it is now: [`Scheme::SharedMemory`] or [`Scheme::Unix`] where the two sides had a choice.
+    #[must_use]
+    pub fn scheme(&self) -> Scheme {
+        match &self.0 {
+            CarrierKind::Fixed(scheme) => *scheme,
+            #[cfg(target_os = "linux")]
+            CarrierKind::Agreed(meeting) => meeting.scheme(),
+        }
+    }
+
+    pub(crate) fn fixed(scheme: Scheme) -> Self {
+        Self(CarrierKind::Fixed(scheme))
+    }
+
+    #[cfg(target_os = "linux")]
+    pub(crate) fn agreed(meeting: Arc<crate::shm::Meeting>) -> Self {
+        Self(CarrierKind::Agreed(meeting))
+    }
+}
+
+impl fmt::Debug for Carrier {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "Carrier({})", self.scheme())
+    }
 }
 
 impl fmt::Debug for Port {
@@ -29,11 +71,13 @@ impl fmt::Debug for Port {
             receiver: _,
             peer,
             endpoint,
+            carrier,
         } = self;
         formatter
             .debug_struct("Port")
             .field("endpoint", endpoint)
             .field("peer", peer)
+            .field("carrier", carrier)
             .finish_non_exhaustive()
     }
 }
@@ -72,10 +116,24 @@ pub enum Flushed {
 pub enum Received {
     /// A message, now in the caller's buffer.
     Message,
+    /// The first piece of a large message: its header is in the caller's buffer, the message itself comes later, and others
+    /// may come before it. Only where [`Header::UNORDERED`] was set by its sender.
+    Begun,
     /// No whole message is there.
     Empty,
     /// The other side closed the channel, between two messages, and all that it sent was received.
     Closed,
+}
+
+/// What [`Receiver::spin`] came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Spun {
+    /// There is something to receive.
+    News,
+    /// Looking still pays, but others want to look, too: let them, and look again.
+    Later,
+    /// Looking does not pay: sleep.
+    Sleep,
 }
 
 /// The half of a port that sends.
@@ -119,7 +177,7 @@ pub trait Sender: Send {
 /// The half of a port that receives, and that waits.
 pub trait Receiver: Send {
     /// Receives one whole message into `message`, whose body buffer is reused, without blocking. Unless it returns
-    /// [`Received::Message`], the content of `message` is unspecified.
+    /// [`Received::Message`], the content of `message` is unspecified, but for the header after [`Received::Begun`].
     ///
     /// # Errors
     /// `TooLarge` for a declared length above the limit, `Protocol` for a header that no honest peer sends, `PeerDied`
@@ -138,17 +196,27 @@ pub trait Receiver: Send {
     /// Whether a part of a message has arrived and the rest has not.
     fn in_progress(&self) -> bool;
 
-    /// Whether polling for a short time makes sense: the peer is awake, on another processor. Sockets say no.
-    fn may_spin(&self) -> bool {
+    /// Whether [`Receiver::spin`] ever does anything, so that there is a point in asking for it.
+    fn spins(&self) -> bool {
         false
     }
 
-    /// Declares this side asleep, then looks once more. False: something is there, do not sleep.
-    fn arm(&mut self) -> bool {
-        !self.ready()
+    /// Looks again and again for a message, or room to send if `space` is set, for as long as that pays: see
+    /// [`Wait`](crate::Wait). Blocks for some 50 µs at most, with `once` only for one look. Sockets say [`Spun::Sleep`] at
+    /// once.
+    fn spin(&mut self, space: bool, once: bool) -> Spun {
+        let _ = (space, once);
+        Spun::Sleep
     }
 
-    /// Declares this side awake.
+    /// Declares to the other side that nobody looks any more until the [`Source`](crate::reactor::Source) has news, then
+    /// looks once more. False: something is there, look again. To be called before a task that has seen
+    /// [`Received::Empty`] lets go of the thread; [`Receiver::park`] does it by itself.
+    fn arm(&mut self) -> bool {
+        true
+    }
+
+    /// Takes [`Receiver::arm`] back: from now on somebody looks again and again, and the other side need not wake anybody.
     fn disarm(&mut self) {}
 
     /// Blocks the calling thread until there may be something to receive, or room to send if `space` is set, or the

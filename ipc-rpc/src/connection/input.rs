@@ -48,6 +48,59 @@ impl Connection {
         }
     }
 
+    /// The header of a message has arrived whose body is on its way, in pieces. It is judged now, and a call has its place
+    /// among the others from now on; [`Self::handle_rest`] is due when all of it is there.
+    ///
+    /// # Errors
+    /// As [`Self::handle_message`].
+    pub(crate) fn handle_begun(&mut self, now: Instant, header: &Header) -> Result<(), Error> {
+        if self.phase == Phase::Closed {
+            return Ok(());
+        }
+        let kind = match self.judge(header) {
+            Ok(kind) => kind,
+            Err(breach) => return Err(self.breach(breach)),
+        };
+        self.keepalive.hear(now);
+        if kind == Kind::Request {
+            let deadline = match self.on_request(now, header)? {
+                Incoming::Request { deadline, .. } => deadline,
+                _ => None,
+            };
+            self.arriving.push((header.id, deadline));
+        }
+        Ok(())
+    }
+
+    /// All of a message has arrived that [`Self::handle_begun`] was told of.
+    ///
+    /// # Errors
+    /// As [`Self::handle_message`].
+    pub(crate) fn handle_rest(
+        &mut self,
+        now: Instant,
+        header: &Header,
+        body: &[u8],
+    ) -> Result<Incoming, Error> {
+        let place = self.arriving.iter().position(|&(id, _)| id == header.id);
+        let Some(place) = place.filter(|_| header.kind == Kind::Request as u8) else {
+            return self.handle_message(now, header, body);
+        };
+        let (id, deadline) = self.arriving.swap_remove(place);
+        self.keepalive.hear(now);
+        if self.phase == Phase::Closed || !self.serving.is_awaited(id) {
+            // It was refused, or given up meanwhile, and answered.
+            self.serving.finish(id);
+            return Ok(Incoming::Nothing);
+        }
+        Ok(Incoming::Request {
+            id,
+            ordinal: header.ordinal,
+            deadline,
+            one_way: header.flags & wire::ONE_WAY != 0,
+        })
+    }
+
     /// The time that [`Self::poll_timeout`] told has come. Does nothing if it has not.
     pub(crate) fn handle_timeout(&mut self, now: Instant) {
         if self.handshake_deadline.is_some_and(|deadline| deadline <= now) {

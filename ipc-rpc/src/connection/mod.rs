@@ -61,6 +61,7 @@ pub(crate) use limits::{ACCEPTING_HANDSHAKE, CONNECTING_HANDSHAKE, DRAIN, Limits
 pub(crate) use services::{Fit, PeerServices};
 #[allow(unused_imports, reason = "only the tests of the core ask for it by itself")]
 pub(crate) use timers::grace;
+pub(crate) use wire::Kind;
 
 use crate::{Error, ErrorKind, Outcome, ServiceInfo};
 use budget::Budget;
@@ -226,6 +227,8 @@ pub(crate) struct Connection {
     peer_drains: bool,
     calls: Calls,
     serving: Serving,
+    /// The peer's calls whose arguments are still on their way, with their deadlines: as many as a port receives at once.
+    arriving: Vec<(u64, Option<Instant>)>,
     budget: Budget,
     queue: VecDeque<Control>,
     /// Refusals and other answers in `queue`, which still count towards the peer's limit.
@@ -312,6 +315,7 @@ impl Connection {
             peer_drains: false,
             calls: Calls::new(),
             serving: Serving::default(),
+            arriving: Vec::new(),
             budget: Budget::new(now),
             queue,
             answers_queued: 0,

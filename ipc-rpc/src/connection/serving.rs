@@ -142,6 +142,12 @@ impl Serving {
         }
     }
 
+    /// Whether the call is in the table and was not given up.
+    pub(super) fn is_awaited(&self, id: u64) -> bool {
+        self.find(id)
+            .is_some_and(|index| !self.entries[index as usize].given_up)
+    }
+
     /// The caller no longer waits. `None` if the call is not running, or was given up before.
     pub(super) fn give_up(&mut self, now: Instant, id: u64) -> Option<GivenUp> {
         let index = self.find(id)?;

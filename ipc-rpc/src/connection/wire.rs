@@ -88,6 +88,16 @@ impl Kind {
         })
     }
 
+    /// Whether messages of this kind may pass one another while a large one is on its way. Not one-way calls, which are run in
+    /// the order in which they were made, and not what begins or ends something.
+    pub(crate) fn is_unordered(header: &Header) -> bool {
+        match Self::from_code(header.kind) {
+            Some(Self::Request) => header.flags & ONE_WAY == 0,
+            Some(Self::Reply | Self::Cancel | Self::Ping | Self::Pong) => true,
+            _ => false,
+        }
+    }
+
     /// Whether it belongs to the handshake and so carries [`MAGIC`].
     pub(crate) fn is_handshake(self) -> bool {
         matches!(self, Self::Hello | Self::Welcome | Self::Reject)

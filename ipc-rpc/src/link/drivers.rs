@@ -15,6 +15,10 @@ pub(crate) struct Drivers {
     flush_requested: bool,
     /// Callers that have got their replies since a driver last ran.
     answered: usize,
+    /// Calls that got their replies in place (see [`crate::in_place`]), ever.
+    in_place: u64,
+    /// Some did since a driver last had the port tell of news, so that it does not.
+    unarmed: bool,
 }
 
 struct Seat {
@@ -41,6 +45,31 @@ impl Drivers {
         let several = std::mem::take(&mut self.answered) > 1;
         self.flush_requested |= several;
         several
+    }
+
+    /// Notes that a call got its reply in place and left the port looking to nobody. A driver sees to it, in a while.
+    pub(crate) fn note_in_place(&mut self) {
+        self.in_place += 1;
+        if !std::mem::replace(&mut self.unarmed, true) {
+            self.wake();
+        }
+    }
+
+    /// Calls that got their replies in place, ever, if the port has not been told since to tell of news.
+    pub(crate) fn in_place(&self) -> Option<u64> {
+        self.unarmed.then_some(self.in_place)
+    }
+
+    /// Notes that a driver looks after the port again.
+    pub(crate) fn rearm(&mut self) {
+        self.unarmed = false;
+    }
+
+    /// Somebody is going to wait without looking at the port.
+    pub(crate) fn look_after_port(&self) {
+        if self.unarmed {
+            self.wake();
+        }
     }
 
     /// Wakes them all.

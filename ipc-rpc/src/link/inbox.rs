@@ -42,6 +42,10 @@ impl Inbox {
         loop {
             match self.receiver.try_recv(&mut self.message) {
                 Ok(Received::Message) => self.begun = None,
+                Ok(Received::Begun) => {
+                    link.take_in_begun(&self.message, now);
+                    continue;
+                }
                 Ok(Received::Empty) => {
                     self.cut_short = false;
                     if self.receiver.in_progress() {

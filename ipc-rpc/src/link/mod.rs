@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
-use transports::{Birthplace, Endpoint, Interrupt, Message, Peer, Port};
+use transports::{Birthplace, Carrier, Endpoint, Interrupt, Message, Peer, Port};
 
 pub(crate) use inbox::{Arrived, Inbox};
 pub(crate) use out::{Out, Request, Start};
@@ -46,6 +46,7 @@ pub(crate) struct Link {
     pub(crate) id: u64,
     pub(crate) peer: Peer,
     pub(crate) endpoint: Endpoint,
+    pub(crate) carrier: Carrier,
     pub(crate) limits: Limits,
     /// The peer is a child of ours, which ends with the connection.
     leash: Option<Leash>,
@@ -78,6 +79,7 @@ impl Link {
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
             peer: port.peer,
             endpoint: port.endpoint,
+            carrier: port.carrier,
             limits,
             leash,
             connecting,
@@ -137,11 +139,14 @@ impl Link {
     /// The reply's body is swapped out of `message`, with a recycled buffer left in its place.
     pub(crate) fn take_in(&self, message: &mut Message, now: Instant) -> Arrived {
         let mut out = self.out();
-        // On an error the core has closed, with a reason that `transmit` sends.
-        let incoming = match out.core.handle_message(now, &message.header, &message.body) {
-            Ok(incoming) => incoming,
-            Err(_) => connection::Incoming::Closed,
+        let (header, body) = (&message.header, &message.body);
+        let handled = if message.begun {
+            out.core.handle_rest(now, header, body)
+        } else {
+            out.core.handle_message(now, header, body)
         };
+        // On an error the core has closed, with a reason that `transmit` sends.
+        let incoming = handled.unwrap_or(connection::Incoming::Closed);
         match incoming {
             connection::Incoming::Reply { key, status, extra } => {
                 let mut body = self.buffer();
@@ -197,6 +202,16 @@ impl Link {
                 Arrived::Nothing
             }
             connection::Incoming::Nothing | connection::Incoming::Draining => Arrived::Nothing,
+        }
+    }
+
+    /// Hands the core the header of a message whose body is on its way.
+    pub(crate) fn take_in_begun(&self, message: &Message, now: Instant) {
+        let mut out = self.out();
+        if out.core.handle_begun(now, &message.header).is_err() {
+            let woken = out.settle();
+            drop(out);
+            wake_all(woken);
         }
     }
 

@@ -12,7 +12,7 @@ use super::share::Share;
 use super::{Link, wake_all};
 #[cfg(feature = "tokio")]
 use crate::Limits;
-use crate::connection::{ClosedBy, Connection, Event, StartError, State};
+use crate::connection::{ClosedBy, Connection, Event, Kind, StartError, State};
 use crate::context::Cancellation;
 use crate::waitlist::WaitList;
 use crate::{Codec, Error, ErrorKind, Outcome};
@@ -122,7 +122,7 @@ impl Out {
                 Err(error) => return Err(self.start_error(link, error)),
             }
         };
-        let sent = self.sender.try_send(&header, body);
+        let sent = self.sender.try_send(&marked(&header), body);
         if let Ok(Sent::Accepted) = sent {
             return Ok(key.map_or(Start::Posted, |key| Start::Sent(self.calls.enter_call(key))));
         }
@@ -204,7 +204,7 @@ impl Out {
             }
             while let Some((header, mut body)) = self.backlog.pop_front() {
                 let length = body.len();
-                match self.sender.try_send(&header, &mut body) {
+                match self.sender.try_send(&marked(&header), &mut body) {
                     Ok(Sent::Accepted) => self.backlog_bytes -= length,
                     Ok(Sent::Full) => {
                         self.backlog.push_front((header, body));
@@ -298,7 +298,7 @@ impl Out {
             return;
         }
         let full = if self.backlog.is_empty() {
-            match self.sender.try_send_parts(header, head, body) {
+            match self.sender.try_send_parts(&marked(header), head, body) {
                 Ok(sent) => sent == Sent::Full,
                 Err(error) => {
                     self.send_failed(error);
@@ -400,5 +400,18 @@ impl Out {
 
     pub(crate) fn codec(&self) -> Codec {
         Codec::from_id(self.core.codec_id()).unwrap_or_default()
+    }
+}
+
+/// Tells the port which messages may pass one another.
+fn marked(header: &Header) -> Header {
+    let unordered = if Kind::is_unordered(header) {
+        Header::UNORDERED
+    } else {
+        0
+    };
+    Header {
+        flags: header.flags | unordered,
+        ..*header
     }
 }

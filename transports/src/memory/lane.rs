@@ -62,6 +62,7 @@ impl Lane {
         queue.messages.push_back(Message {
             header,
             body: mem::replace(body, spare),
+            begun: false,
         });
         self.publish(&queue);
         Put::Accepted

@@ -11,8 +11,8 @@ pub(crate) use doorbell::{DATA, Doorbell, SPACE};
 pub(crate) use registry::{connect, listen};
 
 use crate::{
-    Endpoint, Error, ErrorKind, Flushed, Header, Identity, Interrupt, Message, Peer, Port, Received,
-    Receiver, Sender, Sent,
+    Carrier, Endpoint, Error, ErrorKind, Flushed, Header, Identity, Interrupt, Message, Peer, Port, Received,
+    Receiver, Scheme, Sender, Sent,
 };
 use lane::{Lane, Put, Taken};
 
@@ -37,6 +37,7 @@ fn ports(near: &Endpoint, far: &Endpoint) -> (Port, Port) {
         });
         let limit = endpoint.message_limit();
         Port {
+            carrier: Carrier::fixed(Scheme::Memory),
             sender: Box::new(MemorySender {
                 side: Arc::clone(&side),
                 limit,

@@ -23,7 +23,7 @@ const FIRST_STEP: usize = 1 << 20;
 /// Bytes read by one `try_recv` before it gives way to others.
 const SHARE: usize = 1 << 20;
 
-pub(super) struct SocketReceiver {
+pub(crate) struct SocketReceiver {
     link: Arc<Link>,
     /// What has to stand before each header.
     tag: Option<Tag>,
@@ -53,14 +53,18 @@ enum End {
 }
 
 impl SocketReceiver {
-    pub(super) fn new(link: Arc<Link>, limit: usize) -> Self {
-        let waiter = sys::Waiter::new();
+    pub(crate) fn new(link: Arc<Link>, limit: usize) -> Self {
+        Self::after(link, limit, sys::Waiter::new(), Vec::new())
+    }
+
+    /// One that goes on where somebody else has read the first bytes.
+    pub(crate) fn after(link: Arc<Link>, limit: usize, waiter: sys::Waiter, arrived: Vec<u8>) -> Self {
         Self {
             tag: link.stream.tag(),
             link,
             limit,
             waiter,
-            buffer: Vec::new(),
+            buffer: arrived,
             start: 0,
             large: None,
             after_large: false,
@@ -111,6 +115,7 @@ impl SocketReceiver {
         let arrived = &self.buffer[self.start + head..];
         if let Some(body) = arrived.get(..length) {
             message.header = header;
+            message.begun = false;
             message.body.clear();
             message
                 .body
@@ -126,7 +131,11 @@ impl SocketReceiver {
             body.clear();
             reserve(&mut body, length.min(FIRST_STEP))?;
             body.extend_from_slice(arrived);
-            self.large = Some(Message { header, body });
+            self.large = Some(Message {
+                header,
+                body,
+                begun: false,
+            });
             self.start = self.buffer.len();
         }
         Ok(false)
@@ -201,6 +210,7 @@ impl SocketReceiver {
             // What is left is less than one small message: the rest of a larger one is in `large`.
             self.buffer.drain(..self.start);
             self.start = 0;
+            reserve(&mut self.buffer, BUFFER / 2)?;
         }
         Ok(())
     }

@@ -9,10 +9,12 @@ mod unix;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+pub(crate) use incoming::SocketReceiver;
+pub(crate) use outgoing::SocketSender;
 pub(crate) use tcp::{connect as connect_tcp, listen as listen_tcp};
 pub(crate) use unix::{connect_pipe, connect_unix, listen_pipe, listen_unix};
 
-use crate::{Birthplace, Child, Endpoint, Identity, Listener, Peer, Port, sys};
+use crate::{Birthplace, Carrier, Child, Endpoint, Identity, Listener, Peer, Port, sys};
 
 /// Bytes that a sender queues before it refuses more, as long as anything is queued: 16 MiB.
 pub(crate) const QUEUE_LIMIT: usize = 16 << 20;
@@ -23,20 +25,28 @@ pub(crate) type Tag = [u8; 16];
 
 /// What the two halves of a port share. The connection ends when both are gone, even where a child of a fork still
 /// holds the descriptor, or a reactor.
-struct Link {
-    stream: Arc<sys::Stream>,
+pub(crate) struct Link {
+    pub(crate) stream: Arc<sys::Stream>,
     /// The peer's process has ended: what it sent is still to be read, but no more will come.
     peer_gone: AtomicBool,
     /// Where the connection may be used and ended.
-    birthplace: Birthplace,
+    pub(crate) birthplace: Birthplace,
 }
 
 impl Link {
-    fn peer_gone(&self) -> bool {
+    pub(crate) fn new(stream: Arc<sys::Stream>) -> Self {
+        Self {
+            stream,
+            peer_gone: AtomicBool::new(false),
+            birthplace: Birthplace::here(),
+        }
+    }
+
+    pub(crate) fn peer_gone(&self) -> bool {
         self.peer_gone.load(Ordering::Acquire)
     }
 
-    fn set_peer_gone(&self) {
+    pub(crate) fn set_peer_gone(&self) {
         self.peer_gone.store(true, Ordering::Release);
     }
 }
@@ -76,12 +86,10 @@ pub(crate) fn adopted(acceptor: sys::Acceptor, endpoint: Endpoint) -> Box<dyn Li
 
 fn with_peer(stream: Arc<sys::Stream>, peer: Peer, endpoint: Endpoint) -> Port {
     let limit = endpoint.message_limit();
-    let link = Arc::new(Link {
-        stream,
-        peer_gone: AtomicBool::new(false),
-        birthplace: Birthplace::here(),
-    });
+    let carrier = endpoint.scheme();
+    let link = Arc::new(Link::new(stream));
     Port {
+        carrier: Carrier::fixed(carrier),
         sender: Box::new(outgoing::SocketSender::new(Arc::clone(&link), limit)),
         receiver: Box::new(incoming::SocketReceiver::new(link, limit)),
         peer,

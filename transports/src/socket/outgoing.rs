@@ -18,7 +18,7 @@ const KEPT: usize = 4 << 20;
 /// Pieces handed to the kernel in one call.
 const PIECES: usize = 16;
 
-pub(super) struct SocketSender {
+pub(crate) struct SocketSender {
     link: Arc<Link>,
     tag: Option<Tag>,
     limit: usize,
@@ -29,7 +29,7 @@ pub(super) struct SocketSender {
 }
 
 impl SocketSender {
-    pub(super) fn new(link: Arc<Link>, limit: usize) -> Self {
+    pub(crate) fn new(link: Arc<Link>, limit: usize) -> Self {
         Self {
             tag: link.stream.tag(),
             link,

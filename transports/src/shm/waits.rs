@@ -1,0 +1,236 @@
+//! Waiting for the other side: whether to look again or to sleep, and waking whoever sleeps there.
+//!
+//! A wake-up across processors takes some 50 µs and an answer some 0.1 µs, while looking is free as long as the other side
+//! runs on another processor; on one's own it keeps the other side from answering. So one looks for about as long as a
+//! wake-up takes, if the other side last ran elsewhere and is awake, and sleeps at once otherwise. Each side writes down
+//! which processor it runs on when it begins to look.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
+use std::time::{Duration, Instant};
+
+use super::{Bell, EVENT, FUTEX, SPACE};
+use crate::sys::Event;
+use crate::{Spun, Wait};
+
+/// How long one looks before one sleeps: about as long as a wake-up takes.
+const BUDGET: Duration = Duration::from_micros(50);
+
+/// Looks between two looks at the clock, which takes as long as a `pause` or two.
+const LOOKS: u32 = 16;
+
+/// The most waits that are let pass without looking, after looking was in vain.
+const MOST_SKIPPED: u32 = 64;
+
+/// Connections whose last wait ended by looking.
+static HOT: AtomicUsize = AtomicUsize::new(0);
+
+/// What both halves of a port need to sleep and to wake.
+pub(crate) struct Waits {
+    bell: Bell,
+    event: Event,
+    peer_bell: Bell,
+    peer_event: Event,
+    wait: Wait,
+    /// The other side was asleep when it was last sent something: the answer will take a while.
+    roused: AtomicBool,
+    /// Somebody wants the thread that blocks to return.
+    interrupted: AtomicBool,
+}
+
+impl Waits {
+    pub(super) fn new(bell: Bell, event: Event, peer_bell: Bell, peer_event: Event, wait: Wait) -> Self {
+        Self {
+            bell,
+            event,
+            peer_bell,
+            peer_event,
+            wait,
+            roused: AtomicBool::new(false),
+            interrupted: AtomicBool::new(false),
+        }
+    }
+
+    /// Wakes the other side, if it sleeps. What was published before is seen by whoever is awake.
+    #[inline]
+    pub(super) fn wake_peer(&self) {
+        let taken = self.peer_bell.ring();
+        if taken != 0 {
+            self.rouse(taken);
+        }
+    }
+
+    #[cold]
+    fn rouse(&self, taken: u32) {
+        self.roused.store(true, Ordering::Relaxed);
+        if taken & (EVENT | SPACE) != 0 {
+            self.peer_event.raise();
+        }
+    }
+
+    /// Ends the present [`Waits::sleep`] of this side, or the next.
+    pub(crate) fn interrupt(&self) {
+        self.interrupted.store(true, Ordering::SeqCst);
+        self.bell.wake_own();
+    }
+
+    /// Has a task of this side woken by what comes next. To be followed by a look.
+    pub(super) fn arm(&self) {
+        self.bell.arm(EVENT);
+    }
+
+    pub(super) fn disarm(&self) {
+        if self.bell.is_armed(EVENT) {
+            self.bell.disarm(EVENT);
+        }
+    }
+
+    /// Whether a task would be woken by what comes next, and has looked since it said so.
+    pub(crate) fn is_armed(&self) -> bool {
+        self.bell.is_armed(EVENT)
+    }
+
+    /// Has a task of this side woken by room to send. To be followed by a look.
+    pub(crate) fn arm_for_space(&self) {
+        self.bell.arm(SPACE);
+    }
+
+    /// What a task of this side sleeps on.
+    pub(crate) fn event(&self) -> &Event {
+        &self.event
+    }
+
+    /// Blocks until the other side wakes this one, or an interrupt comes, or the time has passed. `anything` looks
+    /// once more.
+    pub(super) fn sleep(&self, limit: Duration, anything: impl FnOnce() -> bool) {
+        self.bell.arm(FUTEX);
+        if !anything() && !self.interrupted.load(Ordering::SeqCst) {
+            self.bell.sleep(limit);
+        }
+        self.bell.disarm(FUTEX);
+        self.interrupted.store(false, Ordering::Relaxed);
+    }
+}
+
+/// Decides between looking and sleeping, for one receiver.
+pub(super) struct Patience {
+    /// Since when there has been nothing.
+    since: Option<Instant>,
+    /// Waits to be let pass without looking.
+    skip: u32,
+    /// How many the next time.
+    penalty: u32,
+    hot: bool,
+}
+
+impl Patience {
+    pub(super) fn new() -> Self {
+        Self {
+            since: None,
+            skip: 0,
+            penalty: 0,
+            hot: false,
+        }
+    }
+
+    /// Looks with `anything` until it finds something, for as long as that pays; with `once`, a single time.
+    /// `elsewhere`: the other side last ran on another processor.
+    pub(super) fn spin(
+        &mut self,
+        waits: &Waits,
+        once: bool,
+        elsewhere: impl Fn() -> bool,
+        anything: impl Fn() -> bool,
+    ) -> Spun {
+        match waits.wait {
+            Wait::Adaptive => {}
+            Wait::Sleep => return Spun::Sleep,
+            Wait::Spin => return look(BUDGET, once, &anything).unwrap_or(Spun::Later),
+        }
+        let roused = waits.roused.load(Ordering::Relaxed);
+        if roused {
+            waits.roused.store(false, Ordering::Relaxed);
+        }
+        if anything() {
+            self.found();
+            return Spun::News;
+        }
+        if self.since.is_none() && (roused || self.is_discouraged()) || !elsewhere() {
+            self.give_up();
+            return Spun::Sleep;
+        }
+        let now = Instant::now();
+        let since = *self.since.get_or_insert(now);
+        let left = BUDGET.saturating_sub(now.saturating_duration_since(since));
+        if left.is_zero() {
+            self.penalty = (self.penalty * 2).clamp(1, MOST_SKIPPED);
+            self.skip = self.penalty;
+            self.give_up();
+            return Spun::Sleep;
+        }
+        let crowded = HOT.load(Ordering::Relaxed) > usize::from(self.hot);
+        match look(left, once || crowded, &anything) {
+            Some(Spun::News) => {
+                self.found();
+                Spun::News
+            }
+            _ if once || crowded => Spun::Later,
+            _ => self.spin(waits, once, elsewhere, anything),
+        }
+    }
+
+    fn is_discouraged(&mut self) -> bool {
+        let discouraged = self.skip > 0;
+        self.skip -= u32::from(discouraged);
+        discouraged
+    }
+
+    fn found(&mut self) {
+        if self.since.take().is_some() {
+            self.penalty = 0;
+        }
+        if !self.hot {
+            self.hot = true;
+            HOT.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn give_up(&mut self) {
+        self.since = None;
+        if self.hot {
+            self.hot = false;
+            HOT.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Drop for Patience {
+    fn drop(&mut self) {
+        self.give_up();
+    }
+}
+
+/// Looks until the time is up: news, or `None`.
+fn look(time: Duration, once: bool, anything: &impl Fn() -> bool) -> Option<Spun> {
+    if once {
+        return anything().then_some(Spun::News);
+    }
+    let start = Instant::now();
+    loop {
+        for _ in 0..LOOKS {
+            // Several looks for each pause, which takes 20 ns and more.
+            if anything() || anything() || anything() {
+                return Some(Spun::News);
+            }
+            std::hint::spin_loop();
+        }
+        if start.elapsed() >= time {
+            return None;
+        }
+    }
+}
+
+/// What was written before is seen by the other side before what is read after.
+#[inline]
+pub(super) fn full_fence() {
+    fence(Ordering::SeqCst);
+}
