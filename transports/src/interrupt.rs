@@ -14,6 +14,9 @@ pub struct Interrupt(Kind);
 enum Kind {
     Doorbell(Arc<Doorbell>),
     Bell(Arc<sys::Bell>),
+    /// The bell before the two sides have agreed what to wait on, or where that is the socket.
+    #[cfg(target_os = "linux")]
+    Meeting(Arc<crate::shm::Meeting>, Arc<sys::Bell>),
 }
 
 impl Interrupt {
@@ -22,11 +25,21 @@ impl Interrupt {
         match &self.0 {
             Kind::Doorbell(doorbell) => doorbell.interrupt(),
             Kind::Bell(bell) => bell.ring(),
+            #[cfg(target_os = "linux")]
+            Kind::Meeting(meeting, bell) => {
+                bell.ring();
+                meeting.interrupt();
+            }
         }
     }
 
     pub(crate) fn doorbell(doorbell: Arc<Doorbell>) -> Self {
         Self(Kind::Doorbell(doorbell))
+    }
+
+    #[cfg(target_os = "linux")]
+    pub(crate) fn meeting(meeting: Arc<crate::shm::Meeting>, bell: Arc<sys::Bell>) -> Self {
+        Self(Kind::Meeting(meeting, bell))
     }
 
     pub(crate) fn bell(bell: Arc<sys::Bell>) -> Self {

@@ -15,21 +15,21 @@
 //! memory, the word of the sender's bell, and the event that its tasks sleep on.
 
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use super::receiving::RingReceiver;
 use super::sending::RingSender;
 use super::waits::Waits;
-use super::{Bell, MEMORY, ring};
+use super::{Bell, Consumer, Layout, Processors, Producer};
 use crate::socket::Link;
-use crate::sys::{Event, OwnMemory, PeerMemory};
+use crate::sys::{Event, OwnMemory, PeerMemory, SharedWord};
 use crate::{Endpoint, Error, ErrorKind, Header, Peer, Scheme};
 
 /// What the two halves of a port share from the beginning.
 pub(crate) struct Meeting {
     pub(super) link: Arc<Link>,
     outcome: OnceLock<Outcome>,
-    /// Made by the half that receives, for the one that sends.
+    /// Made by the half that receives, for the one that sends. Whoever decides holds the lock.
     sender: Mutex<Option<Box<RingSender>>>,
 }
 
@@ -63,41 +63,70 @@ impl Meeting {
 
     /// Settles on the socket, unless something else is settled.
     pub(super) fn settle_on_socket(&self) -> &Outcome {
+        let _decision = self.sender();
         self.outcome.get_or_init(|| Outcome::Socket)
     }
 
-    /// Settles on the memory of both. Without it, something else is settled.
+    /// Settles on the socket, and tells the other side why, unless something else is settled.
+    pub(super) fn decline(&self, reason: &str) -> Result<(), Error> {
+        let _decision = self.sender();
+        if self.outcome.get().is_none() {
+            let sentence = &reason.as_bytes()[..reason.len().min(LONGEST_SENTENCE)];
+            let header = Kind::Decline.header(sentence.len()).to_bytes();
+            let frame = [&header[..], sentence].concat();
+            let sent = self.link.stream.send_with_descriptors(&frame, &[]);
+            sent.map_err(|error| Error::system("cannot decline to share memory", error))?;
+            self.outcome.get_or_init(|| Outcome::Socket);
+        }
+        Ok(())
+    }
+
+    /// Settles on the memory of both, after `say` has told the other side. `None`: something else is settled.
     pub(super) fn settle_on_memory(
-        self: &Arc<Self>,
+        &self,
         ours: Ours,
         theirs: Theirs,
         endpoint: &Endpoint,
-    ) -> Option<RingReceiver> {
-        let waits = Arc::new(Waits::new(
-            ours.bell,
-            ours.event,
-            theirs.bell,
-            theirs.event,
-            endpoint.waits(),
-        ));
-        let (own, peer) = (Arc::new(ours.memory), Arc::new(theirs.memory));
-        let (producer, consumer) = ring(&own, &peer);
-        let limit = endpoint.message_limit();
-        let sender = RingSender::new(self.link.clone(), waits.clone(), producer, limit);
-        *self.waiting() = Some(Box::new(sender));
-        if self.outcome.set(Outcome::Memory(waits.clone())).is_err() {
-            self.waiting().take();
-            return None;
+        say: impl FnOnce(&Ours) -> Result<(), Error>,
+    ) -> Result<Option<RingReceiver>, Error> {
+        let mut place = self.sender();
+        if self.outcome.get().is_some() {
+            return Ok(None);
         }
-        Some(RingReceiver::new(self.link.clone(), waits, consumer, limit))
+        // What is put into the ring from now on is behind it.
+        say(&ours)?;
+        let waits = Waits::new(ours.bell, ours.event, theirs.bell, theirs.event, endpoint.waits());
+        let waits = Arc::new(waits);
+        let (own, peer) = (Arc::new(ours.memory), Arc::new(theirs.memory));
+        let limit = endpoint.message_limit();
+        let producer = Producer::new(own.clone(), peer.clone(), Layout::DEFAULT);
+        *place = Some(Box::new(RingSender::new(
+            self.link.clone(),
+            waits.clone(),
+            producer,
+            limit,
+        )));
+        self.outcome.get_or_init(|| Outcome::Memory(waits.clone()));
+        let consumer = Consumer::new(own.clone(), peer.clone(), Layout::DEFAULT);
+        let processors = Processors::new(own, peer);
+        let link = self.link.clone();
+        Ok(Some(RingReceiver::new(link, waits, consumer, processors, limit)))
+    }
+
+    /// Ends a wait for the ring.
+    pub(crate) fn interrupt(&self) {
+        if let Some(Outcome::Memory(waits)) = self.outcome.get() {
+            waits.interrupt();
+        }
     }
 
     /// The half that sends, once.
     pub(super) fn take_sender(&self) -> Option<Box<RingSender>> {
-        self.waiting().take()
+        self.sender().take()
     }
 
-    fn waiting(&self) -> std::sync::MutexGuard<'_, Option<Box<RingSender>>> {
+    /// Whoever holds it decides.
+    fn sender(&self) -> MutexGuard<'_, Option<Box<RingSender>>> {
         self.sender.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -119,11 +148,11 @@ pub(super) struct Theirs {
 
 impl Ours {
     pub(super) fn make() -> Result<Self, Error> {
-        let (memory, memory_descriptor) = OwnMemory::create(MEMORY)?;
-        let (bell, bell_descriptor) = Bell::create()?;
+        let (memory, memory_descriptor) = OwnMemory::create(Layout::DEFAULT.memory())?;
+        let (word, bell_descriptor) = SharedWord::create()?;
         Ok(Self {
             memory,
-            bell,
+            bell: Bell::new(word),
             event: Event::create()?,
             descriptors: [memory_descriptor, bell_descriptor],
         })
@@ -150,14 +179,14 @@ impl Theirs {
     /// Takes what came with an offer or an answer.
     pub(super) fn take(header: &Header, descriptors: Vec<OwnedFd>) -> Result<Self, Error> {
         let refused = |rule: &str| Error::new(ErrorKind::Protocol, format!("cannot share memory: {rule}"));
-        let length = usize::try_from(header.ordinal).ok().filter(|&length| length == MEMORY);
+        let length = usize::try_from(header.ordinal).ok().filter(|&length| length == Layout::DEFAULT.memory());
         let length = length.ok_or_else(|| refused("the other side's memory has another size than ours"))?;
         let [memory, bell, event]: [OwnedFd; 3] = descriptors
             .try_into()
             .map_err(|_| refused("it takes three descriptors, and another number came"))?;
         Ok(Self {
             memory: PeerMemory::attach(memory.as_fd(), length)?,
-            bell: Bell::attach(bell.as_fd())?,
+            bell: Bell::new(SharedWord::attach(bell.as_fd())?),
             event: Event::attach(event)?,
         })
     }
@@ -190,7 +219,7 @@ impl Kind {
             kind: self as u8,
             flags: VERSION,
             id: MAGIC,
-            ordinal: MEMORY as u64,
+            ordinal: Layout::DEFAULT.memory() as u64,
             ..Header::default()
         }
     }

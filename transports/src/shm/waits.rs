@@ -5,7 +5,7 @@
 //! wake-up takes, if the other side last ran elsewhere and is awake, and sleeps at once otherwise. Each side writes down
 //! which processor it runs on when it begins to look.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use super::{Bell, EVENT, FUTEX, SPACE};
@@ -35,7 +35,14 @@ pub(crate) struct Waits {
     roused: AtomicBool,
     /// Somebody wants the thread that blocks to return.
     interrupted: AtomicBool,
+    /// The socket may tell of the end.
+    control_news: AtomicBool,
+    /// Up to where the other side had consumed when this one found no room; or [`ROOM`].
+    full_at: AtomicU64,
 }
+
+/// There is room, as far as one knows. Real positions are multiples of a line.
+const ROOM: u64 = 1;
 
 impl Waits {
     pub(super) fn new(bell: Bell, event: Event, peer_bell: Bell, peer_event: Event, wait: Wait) -> Self {
@@ -47,7 +54,40 @@ impl Waits {
             wait,
             roused: AtomicBool::new(false),
             interrupted: AtomicBool::new(false),
+            control_news: AtomicBool::new(false),
+            full_at: AtomicU64::new(ROOM),
         }
+    }
+
+    /// Notes that the socket may tell of the end.
+    pub(crate) fn note_control_news(&self) {
+        self.control_news.store(true, Ordering::Release);
+    }
+
+    #[inline]
+    pub(super) fn has_control_news(&self) -> bool {
+        self.control_news.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn take_control_news(&self) -> bool {
+        self.has_control_news() && self.control_news.swap(false, Ordering::AcqRel)
+    }
+
+    /// The half that sends found no room, when the other side had consumed up to there.
+    pub(super) fn note_full(&self, consumed: u64) {
+        self.full_at.store(consumed, Ordering::Relaxed);
+    }
+
+    /// The half that sends has more to send, and there is room.
+    pub(super) fn note_space(&self) {
+        self.full_at.store(ROOM, Ordering::Relaxed);
+    }
+
+    /// Whether there may be room where there was none. `consumed` looks up to where the other side has consumed.
+    #[inline]
+    pub(super) fn has_space(&self, consumed: impl FnOnce() -> u64) -> bool {
+        let full_at = self.full_at.load(Ordering::Relaxed);
+        full_at == ROOM || consumed() != full_at
     }
 
     /// Wakes the other side, if it sleeps. What was published before is seen by whoever is awake.
@@ -70,7 +110,9 @@ impl Waits {
     /// Ends the present [`Waits::sleep`] of this side, or the next.
     pub(crate) fn interrupt(&self) {
         self.interrupted.store(true, Ordering::SeqCst);
-        self.bell.wake_own();
+        if self.bell.ring() & (EVENT | SPACE) != 0 {
+            self.event.raise();
+        }
     }
 
     /// Has a task of this side woken by what comes next. To be followed by a look.
@@ -227,10 +269,4 @@ fn look(time: Duration, once: bool, anything: &impl Fn() -> bool) -> Option<Spun
             return None;
         }
     }
-}
-
-/// What was written before is seen by the other side before what is read after.
-#[inline]
-pub(super) fn full_fence() {
-    fence(Ordering::SeqCst);
 }

@@ -1,0 +1,325 @@
+//! The half of a port that takes messages out of the ring, and that waits.
+
+use std::collections::TryReserveError;
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::waits::{Patience, Waits};
+use super::{Consumer, Fault, LANES, LARGEST, Mark, PREFIX, Processors};
+use crate::socket::Link;
+use crate::{Error, ErrorKind, Header, Message, Received, Spun, sys};
+
+/// The memory set aside for a large body before any of it has come; it doubles as pieces arrive. What a hostile
+/// length can claim is this much address space.
+const FIRST_STEP: usize = 1 << 20;
+
+/// How long a thread sleeps before it looks whether the other side still lives: at first, so that a call to one that has
+/// died fails soon, and later.
+const FIRST_SLEEP: Duration = Duration::from_millis(1);
+const LONGEST_SLEEP: Duration = Duration::from_millis(20);
+
+pub(crate) struct RingReceiver {
+    link: Arc<Link>,
+    waits: Arc<Waits>,
+    consumer: Consumer,
+    processors: Processors,
+    limit: usize,
+    patience: Patience,
+    /// Large messages of which not all is there.
+    lanes: [Option<Message>; LANES],
+    /// Looks at the socket.
+    waiter: sys::Waiter,
+    next_sleep: Duration,
+    end: Option<End>,
+}
+
+/// Why nothing more is received.
+enum End {
+    /// The other side closed, or its process ended.
+    Closed,
+    /// The other side broke the rules, or the system failed.
+    Broken { kind: ErrorKind, message: String },
+}
+
+impl RingReceiver {
+    pub(super) fn new(
+        link: Arc<Link>,
+        waits: Arc<Waits>,
+        consumer: Consumer,
+        processors: Processors,
+        limit: usize,
+    ) -> Self {
+        Self {
+            link,
+            waits,
+            consumer,
+            processors,
+            limit,
+            patience: Patience::new(),
+            lanes: Default::default(),
+            waiter: sys::Waiter::new(),
+            next_sleep: FIRST_SLEEP,
+            end: None,
+        }
+    }
+
+    pub(super) fn try_recv(&mut self, message: &mut Message) -> Result<Received, Error> {
+        self.link.birthplace.check()?;
+        if let Some(End::Broken { kind, message }) = &self.end {
+            return Err(Error::new(*kind, message.clone()));
+        }
+        let received = self.look(message);
+        if self.consumer.take_space_news() {
+            self.waits.wake_peer();
+        }
+        match &received {
+            Ok(Received::Message | Received::Begun) => self.next_sleep = FIRST_SLEEP,
+            Ok(Received::Empty | Received::Closed) => {}
+            Err(error) => {
+                // Whatever follows cannot be trusted.
+                self.end = Some(End::Broken {
+                    kind: error.kind(),
+                    message: error.to_string(),
+                });
+                self.lanes = Default::default();
+            }
+        }
+        received
+    }
+
+    fn look(&mut self, message: &mut Message) -> Result<Received, Error> {
+        loop {
+            if let Some(received) = self.take(message)? {
+                return Ok(received);
+            }
+            if self.end.is_some() {
+                return if self.in_progress() {
+                    let sentence = "the other side ended in the middle of a message";
+                    Err(Error::new(ErrorKind::PeerDied, sentence))
+                } else {
+                    Ok(Received::Closed)
+                };
+            }
+            // What was put into the ring before the end is there by now: look once more.
+            if !self.waits.take_control_news() || !self.look_at_socket()? {
+                return Ok(Received::Empty);
+            }
+        }
+    }
+
+    /// The next whole message in the ring, or the beginning of one.
+    fn take(&mut self, message: &mut Message) -> Result<Option<Received>, Error> {
+        loop {
+            message.body.clear();
+            let lanes = &mut self.lanes;
+            let limit = self.limit;
+            let popped = self.consumer.pop_with(|header, mark| match mark {
+                Mark::Whole | Mark::First => Ok(&mut message.body),
+                Mark::Further | Mark::Last => goes_on(lanes, header, limit),
+            });
+            let Some((header, mark)) = popped? else {
+                return Ok(None);
+            };
+            match mark {
+                Mark::Whole => {
+                    header.check_incoming(self.limit)?;
+                    message.header = header;
+                    message.begun = false;
+                    return Ok(Some(Received::Message));
+                }
+                Mark::First => {
+                    self.begin(header, message)?;
+                    return Ok(Some(Received::Begun));
+                }
+                Mark::Further => {}
+                Mark::Last => {
+                    if let Some(whole) = self.end_of(&header)? {
+                        *message = whole;
+                        return Ok(Some(Received::Message));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Gives a large message a lane. Its first piece is in `message`.
+    fn begin(&mut self, mut header: Header, message: &mut Message) -> Result<(), Error> {
+        let broken = |rule: &str| Error::new(ErrorKind::Protocol, format!("a piece of a message {rule}"));
+        let Some((prefix, rest)) = message.body.split_first_chunk::<PREFIX>() else {
+            return Err(broken("does not say what it is of"));
+        };
+        let [a, b, c, d, e, f, g, h] = *prefix;
+        let (total, lane) = (u32::from_le_bytes([a, b, c, d]), u32::from_le_bytes([e, f, g, h]));
+        header.length = total;
+        header.check_incoming(self.limit)?;
+        let total = total as usize;
+        if total <= LARGEST || rest.len() >= total {
+            return Err(broken("is of one that is not large"));
+        }
+        let Some(place @ None) = self.lanes.get_mut(lane as usize) else {
+            return Err(broken("is for a lane that does not exist, or is in use"));
+        };
+        let mut body = Vec::new();
+        body.try_reserve_exact(total.min(FIRST_STEP)).map_err(no_memory)?;
+        body.extend_from_slice(rest);
+        *place = Some(Message {
+            header,
+            body,
+            begun: true,
+        });
+        message.header = header;
+        Ok(())
+    }
+
+    /// The message whose last piece has come.
+    fn end_of(&mut self, header: &Header) -> Result<Option<Message>, Error> {
+        let place = usize::try_from(header.id).ok().and_then(|lane| self.lanes.get_mut(lane));
+        match place.and_then(Option::take) {
+            Some(whole) if whole.body.len() == whole.header.length as usize => Ok(Some(whole)),
+            Some(_) => Err(Error::new(
+                ErrorKind::Protocol,
+                "the last piece of a message came before all of it",
+            )),
+            None => Ok(None),
+        }
+    }
+
+    /// Whether the socket tells of the end.
+    fn look_at_socket(&mut self) -> Result<bool, Error> {
+        // Asked before the look: what the peer sent before its end is there by now.
+        let peer_gone = self.link.peer_gone();
+        let mut buffer = Vec::with_capacity(1);
+        let ended = match self.link.stream.receive(&mut Vec::new(), 0, &mut buffer, 1) {
+            Ok(arrival) if arrival.bytes == 0 => true,
+            Ok(_) => {
+                let message = "the other side went on speaking on the socket, after it had agreed to share memory";
+                return Err(Error::new(ErrorKind::Protocol, message));
+            }
+            Err(error) => match error.kind() {
+                io::ErrorKind::Interrupted => {
+                    self.waits.note_control_news();
+                    false
+                }
+                io::ErrorKind::WouldBlock => peer_gone,
+                io::ErrorKind::ConnectionReset
+                | io::ErrorKind::BrokenPipe
+                | io::ErrorKind::ConnectionAborted => true,
+                _ => return Err(Error::system("cannot receive from the other side", error)),
+            },
+        };
+        if ended {
+            self.link.set_peer_gone();
+            self.end = Some(End::Closed);
+        }
+        Ok(ended)
+    }
+
+    pub(super) fn ready(&self) -> bool {
+        is_anything(&self.consumer, &self.waits, self.end.as_ref(), false)
+    }
+
+    pub(super) fn in_progress(&self) -> bool {
+        self.lanes.iter().any(Option::is_some)
+    }
+
+    fn anything(&self, space: bool) -> bool {
+        is_anything(&self.consumer, &self.waits, self.end.as_ref(), space)
+    }
+
+    pub(super) fn spin(&mut self, space: bool, once: bool) -> Spun {
+        let here = sys::processor();
+        self.processors.publish_processor(here);
+        let Self {
+            waits,
+            consumer,
+            processors,
+            end,
+            ..
+        } = self;
+        let elsewhere = || processors.peer_processor().is_some_and(|there| there != here);
+        let anything = || is_anything(consumer, waits, end.as_ref(), space);
+        self.patience.spin(waits, once, elsewhere, anything)
+    }
+
+    pub(super) fn arm(&mut self) -> bool {
+        self.release();
+        self.waits.arm();
+        let anything = self.ready();
+        if anything {
+            self.waits.disarm();
+        }
+        !anything
+    }
+
+    pub(super) fn park(&mut self, space: bool, deadline: Option<Instant>) -> Result<(), Error> {
+        if self.anything(space) {
+            return Ok(());
+        }
+        self.release();
+        let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        let limit = left.map_or(self.next_sleep, |left| left.min(self.next_sleep));
+        self.waits.sleep(limit, || self.anything(space));
+        if !self.anything(space) {
+            // Nobody woke this thread: see whether there is anybody who could.
+            self.next_sleep = (self.next_sleep * 2).min(LONGEST_SLEEP);
+            let gone = self.waiter.wait(&self.link.stream, false, Some(Instant::now()));
+            if gone.map_err(|error| Error::system("cannot wait for the other side", error))? {
+                self.link.set_peer_gone();
+            }
+            self.waits.note_control_news();
+        }
+        Ok(())
+    }
+
+    pub(super) fn disarm(&mut self) {
+        self.waits.disarm();
+    }
+
+    /// Tells the other side how much of its ring is free, before this one sleeps.
+    fn release(&mut self) {
+        if self.consumer.release() {
+            self.waits.wake_peer();
+        }
+    }
+}
+
+/// Whether there is something to receive, or to learn, or room to send.
+#[inline]
+fn is_anything(consumer: &Consumer, waits: &Waits, end: Option<&End>, space: bool) -> bool {
+    consumer.ready()
+        || end.is_some()
+        || waits.has_control_news()
+        || space && waits.has_space(|| consumer.consumed_by_peer())
+}
+
+/// Where a further piece goes: behind those that are there.
+fn goes_on<'a>(
+    lanes: &'a mut [Option<Message>; LANES],
+    piece: &Header,
+    limit: usize,
+) -> Result<&'a mut Vec<u8>, Fault> {
+    const STRAY: &str = "a piece belongs to no message that was begun";
+    const MORE: &str = "the pieces of a message are more than it was said to have";
+    let place = usize::try_from(piece.id).ok().and_then(|lane| lanes.get_mut(lane));
+    let Some(Some(large)) = place else {
+        return Err(super::Corrupt(STRAY).into());
+    };
+    let (there, total) = (large.body.len(), large.header.length as usize);
+    let length = piece.length as usize;
+    if length > total - there || total > limit {
+        return Err(super::Corrupt(MORE).into());
+    }
+    if large.body.capacity() - there < length {
+        let step = (total - there).min(there.max(length));
+        large
+            .body
+            .try_reserve_exact(step)
+            .map_err(|_| Fault::NoMemory(step))?;
+    }
+    Ok(&mut large.body)
+}
+
+fn no_memory(error: TryReserveError) -> Error {
+    Error::new(ErrorKind::Resource, "no memory for an incoming message").with_source(io::Error::other(error))
+}
