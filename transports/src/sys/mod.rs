@@ -22,6 +22,11 @@
 
 #[cfg(unix)]
 mod unix;
+// Beside this directory, because most of it is no matter of a system's calls; declared here, because it is there on Linux
+// alone, and this is where platforms differ.
+#[cfg(target_os = "linux")]
+#[path = "../shm/mod.rs"]
+pub(crate) mod shm;
 #[cfg(windows)]
 mod windows;
 

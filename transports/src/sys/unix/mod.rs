@@ -10,6 +10,8 @@ mod names;
 #[cfg(feature = "tokio")]
 mod reactor;
 mod servers;
+#[cfg(target_os = "linux")]
+mod shared;
 mod sockets;
 mod spawn;
 mod stream;
@@ -33,6 +35,11 @@ pub(crate) use names::{pipe_path, socket_path};
 #[cfg(feature = "tokio")]
 pub(crate) use reactor::{ChildNews, Registration, WatchedPeer};
 pub(crate) use servers::servers;
+#[cfg(all(target_os = "linux", any(test, feature = "crash-points")))]
+pub(crate) use shared::kill_self;
+#[cfg(target_os = "linux")]
+#[allow(unused_imports, reason = "the port over shared memory is not there yet")]
+pub(crate) use shared::{DESCRIPTORS, Event, OwnMemory, PeerMemory, SharedWord, close_elsewhere, processor};
 pub(crate) use sockets::{connect_unix, listen_unix};
 pub(crate) use spawn::{Spawned, Watch, fate, spawn_on_socket, spawn_on_stdio};
 pub(crate) use stream::{Acceptor, SpareDescriptor, Stream};

@@ -101,6 +101,17 @@ impl Stream {
         }
     }
 
+    /// Whether descriptors can be attached to what is sent.
+    #[cfg(target_os = "linux")]
+    pub(super) fn carries_descriptors(&self) -> bool {
+        // Elsewhere the system refuses them, or loses them: TCP sends the bytes without a word.
+        let is_unix = |socket| {
+            rustix::net::sockopt::socket_domain(socket)
+                .is_ok_and(|domain| domain == rustix::net::AddressFamily::UNIX)
+        };
+        matches!(&self.0, Kind::Socket(socket) if is_unix(socket))
+    }
+
     /// Has TCP hold nothing back in the hope of more.
     pub(crate) fn send_at_once(&self) -> io::Result<()> {
         socket2::SockRef::from(self).set_tcp_nodelay(true)

@@ -1,0 +1,41 @@
+//! What goes wrong in a ring.
+
+use crate::{Error, ErrorKind};
+
+/// The other side broke a rule of the ring, this one. The connection is of no more use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Corrupt(pub(crate) &'static str);
+
+/// Why nothing was taken from a ring.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// See [`Corrupt`].
+    Corrupt(Corrupt),
+    /// There is no memory for a body of this many bytes. The record stays in the ring.
+    NoMemory(usize),
+}
+
+impl From<Corrupt> for Fault {
+    fn from(corrupt: Corrupt) -> Self {
+        Self::Corrupt(corrupt)
+    }
+}
+
+impl From<Corrupt> for Error {
+    fn from(Corrupt(rule): Corrupt) -> Self {
+        let message = format!("the other side broke a rule of the shared ring: {rule}");
+        Self::new(ErrorKind::Protocol, message)
+    }
+}
+
+impl From<Fault> for Error {
+    fn from(fault: Fault) -> Self {
+        match fault {
+            Fault::Corrupt(corrupt) => corrupt.into(),
+            Fault::NoMemory(length) => {
+                let message = format!("there is no memory for {length} bytes of a message");
+                Self::new(ErrorKind::Resource, message)
+            }
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! Descriptors that travel with bytes.
+
+use std::io::{self, IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::net::{
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags,
+};
+
+use super::close_elsewhere;
+use crate::sys::Arrival;
+use crate::sys::unix::Stream;
+
+/// The most descriptors that travel together.
+pub(crate) const DESCRIPTORS: usize = 4;
+
+impl Stream {
+    /// As [`Stream::send`], with descriptors, at most [`DESCRIPTORS`], which the other side receives with the first of the
+    /// bytes. They are sent if any byte is; `bytes` must not be empty.
+    ///
+    /// # Errors
+    /// `Unsupported` if the stream is no Unix socket; `ETOOMANYREFS` if too many of this user's descriptors are on their
+    /// way already.
+    pub(crate) fn send_with_descriptors(
+        &self,
+        bytes: &[u8],
+        descriptors: &[BorrowedFd<'_>],
+    ) -> io::Result<usize> {
+        if !self.carries_descriptors() {
+            return Err(io::ErrorKind::Unsupported.into());
+        }
+        if bytes.is_empty() || descriptors.len() > DESCRIPTORS {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS))];
+        let mut control = SendAncillaryBuffer::new(&mut space);
+        if !descriptors.is_empty() {
+            // There is room: the number was judged above.
+            control.push(SendAncillaryMessage::ScmRights(descriptors));
+        }
+        let sent = rustix::net::sendmsg(
+            self.as_fd(),
+            &[IoSlice::new(bytes)],
+            &mut control,
+            SendFlags::NOSIGNAL | SendFlags::DONTWAIT,
+        )?;
+        Ok(sent)
+    }
+
+    /// Takes what is there, in one call: up to `most` bytes onto the end of `buffer`, and the descriptors that came with
+    /// them onto the end of `descriptors`, closed on exec.
+    ///
+    /// If more came than [`DESCRIPTORS`], or than this process may have, [`Arrival::attachments`] is set and all that came
+    /// are closed. Whether they were to come at all is for the caller to judge; it closes those that were not with
+    /// [`close_elsewhere`].
+    pub(crate) fn receive_with_descriptors(
+        &self,
+        buffer: &mut Vec<u8>,
+        most: usize,
+        descriptors: &mut Vec<OwnedFd>,
+    ) -> io::Result<Arrival> {
+        if !self.carries_descriptors() {
+            return Err(io::ErrorKind::Unsupported.into());
+        }
+        let former = buffer.len();
+        buffer.try_reserve(most)?;
+        buffer.resize(former + most, 0);
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS))];
+        let mut control = RecvAncillaryBuffer::new(&mut space);
+        let received = rustix::net::recvmsg(
+            self.as_fd(),
+            &mut [IoSliceMut::new(&mut buffer[former..])],
+            &mut control,
+            RecvFlags::CMSG_CLOEXEC | RecvFlags::DONTWAIT,
+        );
+        buffer.truncate(former + received.as_ref().map_or(0, |received| received.bytes));
+        let received = received?;
+        let mut came = Vec::new();
+        for message in control.drain() {
+            if let RecvAncillaryMessage::ScmRights(rights) = message {
+                came.extend(rights);
+            }
+        }
+        let attachments = received.flags.contains(ReturnFlags::CTRUNC);
+        if attachments {
+            close_elsewhere(came);
+        } else {
+            descriptors.append(&mut came);
+        }
+        Ok(Arrival {
+            bytes: received.bytes,
+            asked: most,
+            attachments,
+        })
+    }
+}

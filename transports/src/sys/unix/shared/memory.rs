@@ -1,0 +1,105 @@
+//! Memory that one side writes and the other reads.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use rustix::fs::SealFlags;
+use rustix::mm::ProtFlags;
+
+use super::mapping::Mapping;
+use super::seals::{self, Writable};
+use crate::Error;
+
+/// Memory that this process alone writes, and the other side reads.
+///
+/// This process maps it and seals it then, so that nobody, not even itself, gets a second mapping to write through.
+pub(crate) struct OwnMemory(Mapping);
+
+/// Memory that the other side writes at any time, and this process can only read.
+pub(crate) struct PeerMemory(Mapping);
+
+impl OwnMemory {
+    /// Makes memory of `length` zeros, and the descriptor to send to the other side. The descriptor may be closed after that.
+    /// An untouched page takes no room.
+    ///
+    /// # Errors
+    /// `Resource` if memory or descriptors are used up, or files of this size are forbidden to this process; others if the
+    /// system has no such memory.
+    pub(crate) fn create(length: usize) -> Result<(Self, OwnedFd), Error> {
+        let memory = seals::create(length)?;
+        let mapping = Mapping::new(memory.as_fd(), length, ProtFlags::READ | ProtFlags::WRITE)?;
+        let seals = SealFlags::SHRINK | SealFlags::GROW | SealFlags::FUTURE_WRITE;
+        seals::seal(&memory, seals)?;
+        Ok((Self(mapping), memory))
+    }
+
+    /// Bytes.
+    pub(crate) fn length(&self) -> usize {
+        self.0.length()
+    }
+
+    /// Where `length` bytes from `offset` on can be written and read, as long as this value lives. The other side reads them
+    /// at any time.
+    ///
+    /// # Panics
+    /// If they are not all inside.
+    #[inline]
+    pub(crate) fn at(&self, offset: usize, length: usize) -> NonNull<u8> {
+        self.0.at(offset, length)
+    }
+
+    /// The word at `offset`, a multiple of eight.
+    ///
+    /// # Panics
+    /// If it is not inside, or not at a multiple of eight.
+    #[inline]
+    pub(crate) fn word(&self, offset: usize) -> &AtomicU64 {
+        let word = self.0.word(offset);
+        // SAFETY: the word is inside the mapping, which outlives the reference, can be written, and is aligned.
+        unsafe { AtomicU64::from_ptr(word.as_ptr()) }
+    }
+}
+
+impl PeerMemory {
+    /// Takes memory that the other side made with [`OwnMemory::create`] of the same length. The descriptor may be closed
+    /// after that.
+    ///
+    /// # Errors
+    /// `Protocol` if it is anything else, or has another length; `Resource` if no more can be mapped.
+    pub(crate) fn attach(memory: BorrowedFd<'_>, length: usize) -> Result<Self, Error> {
+        seals::verify(memory, length, Writable::ByItsOwner)?;
+        Ok(Self(Mapping::new(memory, length, ProtFlags::READ)?))
+    }
+
+    /// Bytes.
+    pub(crate) fn length(&self) -> usize {
+        self.0.length()
+    }
+
+    /// Where `length` bytes from `offset` on can be read, as long as this value lives. The other side changes them at any
+    /// time.
+    ///
+    /// # Panics
+    /// If they are not all inside.
+    #[inline]
+    pub(crate) fn at(&self, offset: usize, length: usize) -> *const u8 {
+        self.0.at(offset, length).as_ptr()
+    }
+
+    /// Looks once at the word at `offset`, a multiple of eight.
+    ///
+    /// The load is relaxed, because only such ones are sure not to write: this memory cannot be written. A fence has to
+    /// follow where more is read on the strength of it.
+    ///
+    /// # Panics
+    /// If it is not inside, or not at a multiple of eight.
+    #[inline]
+    pub(crate) fn load(&self, offset: usize) -> u64 {
+        let word = self.0.word(offset);
+        // SAFETY: the word is inside the mapping, which outlives the reference, and aligned; it is only read here, by a
+        // relaxed load no wider than a register.
+        let word = unsafe { AtomicU64::from_ptr(word.as_ptr()) };
+        word.load(Ordering::Relaxed)
+    }
+}

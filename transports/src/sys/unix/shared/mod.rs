@@ -1,0 +1,36 @@
+//! What two processes share, on Linux: memory, words to sleep on, events, and the descriptors by which they hand it over.
+
+#![allow(
+    dead_code,
+    unused_imports,
+    reason = "the port that uses it all is not there yet"
+)]
+
+mod closing;
+mod descriptors;
+mod event;
+mod mapping;
+mod memory;
+mod seals;
+mod word;
+
+pub(crate) use closing::close_elsewhere;
+pub(crate) use descriptors::DESCRIPTORS;
+pub(crate) use event::Event;
+pub(crate) use memory::{OwnMemory, PeerMemory};
+pub(crate) use word::SharedWord;
+
+/// The number of the processor that this thread runs on. It may have moved by the time that one looks.
+#[inline]
+pub(crate) fn processor() -> u32 {
+    // SAFETY: the call takes nothing. It reads a word that the C library shares with the system, or asks the system.
+    let number = unsafe { libc::sched_getcpu() };
+    u32::try_from(number).unwrap_or(0)
+}
+
+/// Ends this process at once, with no clean-up, as `kill -9` does.
+#[cfg(any(test, feature = "crash-points"))]
+pub(crate) fn kill_self() -> ! {
+    let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
+    std::process::abort()
+}
