@@ -178,7 +178,7 @@ impl Driver {
         let asleep = if messages > 0 || !drained || self.ended {
             drained
         } else {
-            self.wait(&mut inbox)
+            wait(link, &mut inbox, &mut self.later)
         };
         drop(inbox);
         self.link.out().drivers.wake_missed();
@@ -203,26 +203,6 @@ impl Driver {
             out.drivers.rearm();
         }
         relieved
-    }
-
-    /// Looks again for as long as that pays, then has the port tell the reactor of news. True: it will.
-    fn wait(&mut self, inbox: &mut Inbox) -> bool {
-        if inbox.receiver.spins() {
-            let (space, busy) = {
-                let out = self.link.out();
-                (out.blocked(), !out.running.is_empty())
-            };
-            // Handlers that wait for something may need this very thread.
-            match inbox.receiver.spin(space, busy) {
-                Spun::News => return false,
-                Spun::Later => {
-                    self.later = true;
-                    return true;
-                }
-                Spun::Sleep => {}
-            }
-        }
-        inbox.receiver.arm()
     }
 
     /// Takes part in everything but receiving. Breaks when the connection has ended.
@@ -439,4 +419,25 @@ impl Budget {
     fn is_spent(&self) -> bool {
         self.left == 0
     }
+}
+
+/// Looks again for as long as that pays, then has the port tell the reactor of news. True: it will, or it is `later` that one
+/// is to look.
+fn wait(link: &Link, inbox: &mut Inbox, later: &mut bool) -> bool {
+    if inbox.receiver.spins() {
+        let (space, busy) = {
+            let out = link.out();
+            (out.blocked(), !out.running.is_empty())
+        };
+        // Handlers that wait for something may need this very thread.
+        match inbox.receiver.spin(space, busy) {
+            Spun::News => return false,
+            Spun::Later => {
+                *later = true;
+                return true;
+            }
+            Spun::Sleep => {}
+        }
+    }
+    inbox.receiver.arm()
 }

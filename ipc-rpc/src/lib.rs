@@ -60,6 +60,7 @@ mod gate;
 mod hub;
 #[cfg(feature = "tokio")]
 mod in_place;
+#[cfg(feature = "tokio")]
 mod in_process;
 mod limits;
 mod link;

@@ -18,7 +18,9 @@ use crate::subject::{Plan, Served, SubjectClient};
 pub enum Transport {
     /// `mem:name`; the server is in the same process.
     Memory,
-    /// `name`.
+    /// `shm:name`.
+    SharedMemory,
+    /// `unix:name`.
     UnixName,
     /// `unix:/path`.
     UnixPath,
@@ -45,7 +47,8 @@ impl Transport {
         let name = format!("test-{}-{number}", std::process::id());
         match self {
             Self::Memory => format!("mem:{name}"),
-            Self::UnixName => name,
+            Self::SharedMemory => format!("shm:{name}"),
+            Self::UnixName => format!("unix:{name}"),
             Self::UnixPath => format!("unix:{}/ipc-rpc-{name}.sock", std::env::temp_dir().display()),
             Self::UnixAbstract => format!("unix:@{name}"),
             Self::Pipe => format!("pipe:{name}"),

@@ -247,7 +247,6 @@ impl Endpoint {
         &self.address
     }
 
-    #[cfg_attr(not(target_os = "linux"), expect(dead_code, reason = "only Linux shares memory"))]
     pub(crate) fn sharing(&self) -> Sharing {
         self.sharing
     }
@@ -341,7 +340,7 @@ impl Scheme {
     pub fn is_supported(self) -> bool {
         match self {
             Self::Memory | Self::Tcp => true,
-            Self::SharedMemory => cfg!(target_os = "linux"),
+            Self::SharedMemory => sys::shm::HAS_SHARED_MEMORY,
             Self::Unix => sys::HAS_UNIX_SOCKETS,
             Self::Exec | Self::Inherited => sys::HAS_CHILDREN,
             Self::Pipe => sys::HAS_PIPES,

@@ -190,9 +190,9 @@ fn passed(pid: &str, count: &str, names: Option<&str>, own: u32) -> Option<Vec<A
 /// Where an inherited socket listens, as clients connect to it.
 fn listening(endpoint: &Endpoint, bound: sys::Bound) -> Result<Endpoint, Error> {
     Ok(match bound {
-        sys::Bound::Path(path) => endpoint.at(Address::Path(path.into())),
+        sys::Bound::Path(path) => endpoint.at(Address::Path(path.into())).prefer_sharing(),
         sys::Bound::Abstract(name) => match String::from_utf8(name) {
-            Ok(name) => endpoint.at(Address::Abstract(name.into())),
+            Ok(name) => endpoint.at(Address::Abstract(name.into())).prefer_sharing(),
             Err(_) => endpoint.clone(),
         },
         sys::Bound::Inet(address) => {

@@ -15,8 +15,7 @@ enum Kind {
     Doorbell(Arc<Doorbell>),
     Bell(Arc<sys::Bell>),
     /// The bell before the two sides have agreed what to wait on, or where that is the socket.
-    #[cfg(target_os = "linux")]
-    Meeting(Arc<crate::shm::Meeting>, Arc<sys::Bell>),
+    Meeting(Arc<sys::shm::Meeting>, Arc<sys::Bell>),
 }
 
 impl Interrupt {
@@ -25,8 +24,7 @@ impl Interrupt {
         match &self.0 {
             Kind::Doorbell(doorbell) => doorbell.interrupt(),
             Kind::Bell(bell) => bell.ring(),
-            #[cfg(target_os = "linux")]
-            Kind::Meeting(meeting, bell) => {
+                    Kind::Meeting(meeting, bell) => {
                 bell.ring();
                 meeting.interrupt();
             }
@@ -37,8 +35,7 @@ impl Interrupt {
         Self(Kind::Doorbell(doorbell))
     }
 
-    #[cfg(target_os = "linux")]
-    pub(crate) fn meeting(meeting: Arc<crate::shm::Meeting>, bell: Arc<sys::Bell>) -> Self {
+    pub(crate) fn meeting(meeting: Arc<sys::shm::Meeting>, bell: Arc<sys::Bell>) -> Self {
         Self(Kind::Meeting(meeting, bell))
     }
 

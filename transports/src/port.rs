@@ -6,7 +6,6 @@
 //! event with its reactor.
 
 use std::fmt;
-#[cfg(target_os = "linux")]
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -33,8 +32,7 @@ pub struct Carrier(CarrierKind);
 #[derive(Clone)]
 enum CarrierKind {
     Fixed(Scheme),
-    #[cfg(target_os = "linux")]
-    Agreed(Arc<crate::shm::Meeting>),
+    Agreed(Arc<crate::sys::shm::Meeting>),
 }
 
 impl Carrier {
@@ -43,8 +41,7 @@ impl Carrier {
     pub fn scheme(&self) -> Scheme {
         match &self.0 {
             CarrierKind::Fixed(scheme) => *scheme,
-            #[cfg(target_os = "linux")]
-            CarrierKind::Agreed(meeting) => meeting.scheme(),
+                    CarrierKind::Agreed(meeting) => meeting.scheme(),
         }
     }
 
@@ -52,8 +49,7 @@ impl Carrier {
         Self(CarrierKind::Fixed(scheme))
     }
 
-    #[cfg(target_os = "linux")]
-    pub(crate) fn agreed(meeting: Arc<crate::shm::Meeting>) -> Self {
+    pub(crate) fn agreed(meeting: Arc<crate::sys::shm::Meeting>) -> Self {
         Self(CarrierKind::Agreed(meeting))
     }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use crate::memory::{DATA, Doorbell, SPACE};
+use crate::sys::shm::Meeting;
 use crate::{Child, Error, ErrorKind, sys};
 
 /// Tells a task when a port or a listener has news. Edge-triggered: news is told once, until the look at it says
@@ -50,6 +51,7 @@ pub struct Source(Kind);
 enum Kind {
     Doorbell(Arc<Doorbell>),
     Socket { socket: sys::Registration, death: Death },
+    Meeting(Box<sys::shm::News>),
 }
 
 /// The end of the peer's process, which its stream may not tell.
@@ -64,7 +66,7 @@ enum Death {
 }
 
 /// What is done when the peer's process has ended.
-type OnGone = Arc<dyn Fn() + Send + Sync>;
+pub(crate) type OnGone = Arc<dyn Fn() + Send + Sync>;
 
 /// What the sources of a port are made from. It lives apart from the port's receiver, which another thread may be using,
 /// for as long as that likes, when a runtime comes to wait for news.
@@ -78,6 +80,7 @@ enum WatchKind {
         stream: Arc<sys::Stream>,
         on_gone: OnGone,
     },
+    Meeting(Arc<Meeting>),
 }
 
 impl Watch {
@@ -90,6 +93,7 @@ impl Watch {
         match &self.0 {
             WatchKind::Doorbell(doorbell) => Ok(Source::doorbell(Arc::clone(doorbell))),
             WatchKind::Stream { stream, on_gone } => Source::stream(stream, Arc::clone(on_gone)),
+            WatchKind::Meeting(meeting) => Source::meeting(meeting),
         }
     }
 
@@ -102,11 +106,19 @@ impl Watch {
     }
 }
 
+impl Watch {
+    #[cfg_attr(not(target_os = "linux"), expect(dead_code, reason = "nobody meets there"))]
+    pub(crate) fn meeting(meeting: Arc<Meeting>) -> Self {
+        Self(WatchKind::Meeting(meeting))
+    }
+}
+
 impl fmt::Debug for Watch {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(match &self.0 {
             WatchKind::Doorbell(_) => "Watch(doorbell)",
             WatchKind::Stream { .. } => "Watch(socket)",
+            WatchKind::Meeting(_) => "Watch(shared memory)",
         })
     }
 }
@@ -147,6 +159,10 @@ impl Source {
                     }
                 }
             }
+            Kind::Meeting(news) => {
+                let mut look = Some(look);
+                news.poll_recv(cx, &mut || look.take().is_none_or(|look| look()))
+            }
         }
     }
 
@@ -164,6 +180,10 @@ impl Source {
                     .poll_write(cx, &mut || look.take().is_none_or(|look| look()))
                     .map_err(gone)
             }
+            Kind::Meeting(news) => {
+                let mut look = Some(look);
+                news.poll_space(cx, &mut || look.take().is_none_or(|look| look()))
+            }
         }
     }
 
@@ -171,7 +191,11 @@ impl Source {
         Self(Kind::Doorbell(doorbell))
     }
 
-    fn stream(stream: &Arc<sys::Stream>, on_gone: OnGone) -> Result<Self, Error> {
+    fn meeting(meeting: &Arc<Meeting>) -> Result<Self, Error> {
+        Ok(Self(Kind::Meeting(Box::new(sys::shm::News::of(meeting)?))))
+    }
+
+    pub(crate) fn stream(stream: &Arc<sys::Stream>, on_gone: OnGone) -> Result<Self, Error> {
         let socket = registered(|| sys::Registration::stream(stream))?;
         let death = match registered(|| sys::Registration::death(stream))? {
             sys::WatchedPeer::Untold => Death::Untold,
@@ -226,6 +250,7 @@ impl fmt::Debug for Source {
         formatter.write_str(match &self.0 {
             Kind::Doorbell(_) => "Source(doorbell)",
             Kind::Socket { .. } => "Source(socket)",
+            Kind::Meeting(_) => "Source(shared memory)",
         })
     }
 }
@@ -260,6 +285,6 @@ pub(crate) fn registered<T>(register: impl FnOnce() -> std::io::Result<T>) -> Re
     registered.map_err(|error| Error::system("cannot register with the runtime's reactor", error))
 }
 
-fn gone(error: std::io::Error) -> Error {
+pub(crate) fn gone(error: std::io::Error) -> Error {
     Error::system("the runtime's reactor is gone", error)
 }

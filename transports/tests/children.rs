@@ -32,7 +32,7 @@ fn next(port: &mut Port) -> Result<Option<Message>, Error> {
         match port.receiver.try_recv(&mut message)? {
             Received::Message => return Ok(Some(message)),
             Received::Closed => return Ok(None),
-            Received::Empty => {}
+            Received::Empty | Received::Begun => {}
         }
         assert!(Instant::now() < deadline, "nothing comes");
         port.sender.flush()?;

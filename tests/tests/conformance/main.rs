@@ -74,6 +74,8 @@ macro_rules! transport {
 }
 
 transport!(memory Memory [everywhere shared] [awaiting awaiting_shared]);
+#[cfg(target_os = "linux")]
+transport!(shared_memory SharedMemory [everywhere shared processes] [awaiting awaiting_shared]);
 transport!(unix_name UnixName [everywhere shared processes] [awaiting awaiting_shared]);
 transport!(unix_path UnixPath [everywhere shared processes] [awaiting awaiting_shared]);
 transport!(unix_abstract UnixAbstract [everywhere shared processes] [awaiting awaiting_shared]);

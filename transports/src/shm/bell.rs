@@ -24,6 +24,9 @@ pub(crate) const FUTEX: u32 = 1;
 /// A task sleeps on the event, which whoever rings has to raise.
 pub(crate) const EVENT: u32 = 2;
 
+/// A task sleeps on the event until there is room to send; the same is due to it.
+pub(crate) const SPACE: u32 = 4;
+
 /// The word that says who sleeps, written by both sides: a hint. Whatever the other side writes there, at worst somebody
 /// wakes for nothing, or when its time is over.
 pub(crate) struct Bell<W = SharedWord>(W);
@@ -70,7 +73,7 @@ impl<W: Word> Bell<W> {
         self.0.load() & bits != 0
     }
 
-    /// Wakes those who sleep, after something was put into a ring or taken out of it. Gives the bits taken: for [`EVENT`] the
+    /// Wakes those who sleep, after something was put into a ring or taken out of it. Gives the bits taken: for [`EVENT`] and [`SPACE`] the
     /// caller has to raise the event. If nobody sleeps, that costs a fence and a load.
     #[inline]
     pub(crate) fn ring(&self) -> u32 {

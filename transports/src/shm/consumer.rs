@@ -57,8 +57,20 @@ impl<O: Write, P: Read> Consumer<O, P> {
     ///
     /// # Errors
     /// The other side broke a rule of the ring, or there is no memory for the body: nothing was taken then.
-    #[inline]
+    #[cfg(test)]
     pub(crate) fn pop(&mut self, body: &mut Vec<u8>) -> Result<Option<(Header, Mark)>, Fault> {
+        self.pop_with(|_, _| Ok(body))
+    }
+
+    /// As [`Consumer::pop`], with `choose` saying where the body goes. Where it fails, nothing was taken.
+    ///
+    /// # Errors
+    /// As [`Consumer::pop`], and those of `choose`.
+    #[inline]
+    pub(crate) fn pop_with<'a>(
+        &mut self,
+        choose: impl FnOnce(&Header, Mark) -> Result<&'a mut Vec<u8>, Fault>,
+    ) -> Result<Option<(Header, Mark)>, Fault> {
         let mut start = self.consumed;
         let mut word = self.peer.load(self.layout.at(start));
         if !layout::is_committed(word) {
@@ -89,21 +101,28 @@ impl<O: Write, P: Read> Consumer<O, P> {
             return Err(Corrupt("a record goes on beyond the end of the ring").into());
         }
         crash_point!();
-        self.peer
-            .copy_out(at + Header::SIZE, length, body)
-            .map_err(|_| Fault::NoMemory(length))?;
         let header = Header {
             id: self.peer.load(at + 8),
             ordinal: self.peer.load(at + 16),
             extra: self.peer.load(at + 24),
             ..header
         };
+        let body = choose(&header, mark)?;
+        self.peer
+            .copy_out(at + Header::SIZE, length, body)
+            .map_err(|_| Fault::NoMemory(length))?;
         crash_point!();
         self.consumed = start.wrapping_add(size as u64);
         if self.consumed.wrapping_sub(self.published) >= self.layout.capacity() as u64 / 4 {
             self.space_news |= self.release();
         }
         Ok(Some((header, mark)))
+    }
+
+    /// Up to where the other side has consumed this side's ring, as it says.
+    #[inline]
+    pub(crate) fn consumed_by_peer(&self) -> u64 {
+        self.peer.load(CONSUMED)
     }
 
     /// Tells the other side up to where this one has consumed, to be done before one sleeps. True: the other side waits for

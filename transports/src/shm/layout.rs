@@ -98,7 +98,7 @@ impl Layout {
     }
 
     /// Bytes of the longest body.
-    pub(crate) fn largest(&self) -> usize {
+    pub(crate) const fn largest(&self) -> usize {
         self.largest
     }
 

@@ -24,14 +24,11 @@
 //! | `producer`, `consumer` | the two ends of a ring |
 //! | `processors` | where the other side runs |
 //! | `bell` | sleeping and waking |
+//! | `meeting` | how two sides of a socket agree on all that |
+//! | `port`, `sending`, `receiving` | the port that stands on it |
+//! | `news` | what a reactor watches |
+//! | `waits` | whether to look again or to sleep |
 //! | `crash` | being killed in the middle of all this, for tests |
-
-// What is not used yet is so by the port, which stands on this.
-#![allow(
-    dead_code,
-    unused_imports,
-    reason = "the port that uses it all is not there yet"
-)]
 
 mod bell;
 mod consumer;
@@ -39,17 +36,44 @@ mod copy;
 mod crash;
 mod fault;
 mod layout;
+mod meeting;
 mod memory;
+#[cfg(feature = "tokio")]
+mod news;
+mod port;
 mod processors;
 mod producer;
+mod receiving;
+mod sending;
 mod sync;
 #[cfg(all(test, not(loom)))]
 mod tests;
+mod waits;
 
-pub(crate) use bell::{Bell, EVENT, FUTEX};
-pub(crate) use consumer::Consumer;
-pub(crate) use crash::crash_point;
-pub(crate) use fault::{Corrupt, Fault};
-pub(crate) use layout::{Layout, Mark};
-pub(crate) use processors::Processors;
-pub(crate) use producer::Producer;
+pub(crate) use meeting::Meeting;
+#[cfg(feature = "tokio")]
+pub(crate) use news::News;
+pub(crate) use port::{accepted, connected};
+#[cfg(feature = "tokio")]
+pub(crate) use waits::Waits;
+
+use bell::{Bell, EVENT, FUTEX, SPACE};
+use consumer::Consumer;
+use crash::crash_point;
+use fault::{Corrupt, Fault};
+use layout::{Layout, Mark};
+use processors::Processors;
+use producer::Producer;
+
+/// Whether memory can be shared with another process, here.
+pub(crate) const HAS_SHARED_MEMORY: bool = true;
+
+/// Bytes of the longest body of a record.
+const LARGEST: usize = Layout::DEFAULT.largest();
+
+/// Large messages of one side that are on their way at the same time.
+const LANES: usize = 8;
+
+/// Bytes before the body in the first piece of a large message: its whole length, and its lane, 32 bits each,
+/// little-endian.
+const PREFIX: usize = 8;

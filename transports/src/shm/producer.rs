@@ -124,6 +124,11 @@ impl<O: Write, P: Read> Producer<O, P> {
         Ok(has_room)
     }
 
+    /// Up to where the other side had consumed when that was last looked at.
+    pub(crate) fn consumed(&self) -> u64 {
+        self.consumed
+    }
+
     /// Bytes to leave out at the end of the ring, where a record of this size does not fit.
     #[inline]
     fn gap_before(&self, size: usize) -> usize {

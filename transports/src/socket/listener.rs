@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use crate::endpoint::Address;
 use crate::sys::{self, AcceptFailure};
-use crate::{Accepted, Endpoint, Error, ErrorKind, Identity, Interrupt, Listener};
+use crate::{Accepted, Endpoint, Error, ErrorKind, Identity, Interrupt, Listener, Peer, Port};
 
 pub(super) struct SocketListener {
     acceptor: Arc<sys::Acceptor>,
@@ -51,6 +51,18 @@ impl SocketListener {
         }
     }
 
+    fn port(&self, stream: sys::Stream, identity: Identity) -> Port {
+        let endpoint = self.endpoint.clone();
+        match endpoint.address() {
+            Address::Name(_) | Address::Path(_) | Address::Abstract(_) => {
+                let stream = Arc::new(stream);
+                let peer = Peer::new(identity, Arc::downgrade(&stream));
+                sys::shm::accepted(stream, peer, endpoint)
+            }
+            _ => super::port(stream, identity, endpoint),
+        }
+    }
+
     /// With no descriptor left, tells the client that waits longest by closing its connection. False if nobody
     /// waits: the system looks for a descriptor first, and complains either way.
     fn turn_away(&mut self) -> bool {
@@ -73,11 +85,7 @@ impl Listener for SocketListener {
         }
         match self.next() {
             Ok(None) => Ok(Accepted::Empty),
-            Ok(Some((stream, identity))) => Ok(Accepted::Port(super::port(
-                stream,
-                identity,
-                self.endpoint.clone(),
-            ))),
+            Ok(Some((stream, identity))) => Ok(Accepted::Port(self.port(stream, identity))),
             Err(error) if sys::is_exhaustion(&error) => {
                 if !self.turn_away() {
                     return Ok(Accepted::Empty);

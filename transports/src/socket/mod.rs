@@ -84,7 +84,7 @@ pub(crate) fn adopted(acceptor: sys::Acceptor, endpoint: Endpoint) -> Box<dyn Li
     Box::new(listener::SocketListener::new(acceptor, endpoint, None))
 }
 
-fn with_peer(stream: Arc<sys::Stream>, peer: Peer, endpoint: Endpoint) -> Port {
+pub(crate) fn with_peer(stream: Arc<sys::Stream>, peer: Peer, endpoint: Endpoint) -> Port {
     let limit = endpoint.message_limit();
     let carrier = endpoint.scheme();
     let link = Arc::new(Link::new(stream));

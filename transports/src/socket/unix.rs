@@ -1,16 +1,23 @@
 //! `unix:` and `pipe:`, where the platform has them.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use super::listener::SocketListener;
-use crate::{Endpoint, Error, ErrorKind, Listener, Port, sys};
+use crate::{Endpoint, Error, ErrorKind, Identity, Listener, Peer, Port, sys};
 
 pub(crate) fn connect_unix(endpoint: &Endpoint, deadline: Option<Instant>) -> Result<Port, Error> {
-    vouched_for(sys::connect_unix(endpoint, deadline)?, endpoint)
+    let stream = sys::connect_unix(endpoint, deadline)?;
+    let identity = vouched_for(&stream, endpoint)?;
+    let stream = Arc::new(stream);
+    let peer = Peer::new(identity, Arc::downgrade(&stream));
+    sys::shm::connected(stream, peer, endpoint.clone())
 }
 
 pub(crate) fn connect_pipe(endpoint: &Endpoint, deadline: Option<Instant>) -> Result<Port, Error> {
-    vouched_for(sys::connect_pipe(endpoint, deadline)?, endpoint)
+    let stream = sys::connect_pipe(endpoint, deadline)?;
+    let identity = vouched_for(&stream, endpoint)?;
+    Ok(super::port(stream, identity, endpoint.clone()))
 }
 
 pub(crate) fn listen_unix(endpoint: &Endpoint) -> Result<Box<dyn Listener>, Error> {
@@ -23,8 +30,8 @@ pub(crate) fn listen_pipe(endpoint: &Endpoint) -> Result<Box<dyn Listener>, Erro
     Ok(Box::new(SocketListener::new(acceptor, endpoint.clone(), claim)))
 }
 
-/// The port of a stream to a server that runs as the expected user.
-fn vouched_for(stream: sys::Stream, endpoint: &Endpoint) -> Result<Port, Error> {
+/// Who serves at the other end of a stream: the expected user.
+fn vouched_for(stream: &sys::Stream, endpoint: &Endpoint) -> Result<Identity, Error> {
     let server = endpoint.described();
     let identity = stream.identity().map_err(|error| {
         Error::system(
@@ -34,8 +41,8 @@ fn vouched_for(stream: sys::Stream, endpoint: &Endpoint) -> Result<Port, Error> 
     })?;
     if let Some(expected) = endpoint.expected_server() {
         match identity {
-            crate::Identity::User { uid, .. } if uid == expected || uid == 0 => {}
-            crate::Identity::User { uid, .. } => {
+            Identity::User { uid, .. } if uid == expected || uid == 0 => {}
+            Identity::User { uid, .. } => {
                 let message = format!(
                     "refused to use {server}: uid {uid} serves it, but uid {expected} is expected \
                      (Endpoint::expect_server changes this)"
@@ -50,5 +57,5 @@ fn vouched_for(stream: sys::Stream, endpoint: &Endpoint) -> Result<Port, Error> 
             }
         }
     }
-    Ok(super::port(stream, identity, endpoint.clone()))
+    Ok(identity)
 }

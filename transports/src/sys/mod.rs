@@ -17,6 +17,7 @@
 //! | `connect_pipe`, `listen_pipe`, `pipe_path`, `HAS_PIPES` | `pipe:` endpoints |
 //! | `user`, `group`, `own_groups`, `peer_groups`, `executable` | who runs this process, and who a peer is and what it runs |
 //! | `process_mark`, `is_process_mark` | telling a process from its forks |
+//! | `shm` | ports over shared memory |
 //! | `Appearance`, `servers` | waiting for a server to appear, and listing those that are there |
 //! | `is_exhaustion`, `accept_failure` | what an error of the system means |
 
@@ -26,6 +27,9 @@ mod unix;
 // alone, and this is where platforms differ.
 #[cfg(target_os = "linux")]
 #[path = "../shm/mod.rs"]
+pub(crate) mod shm;
+#[cfg(not(target_os = "linux"))]
+#[path = "no_sharing.rs"]
 pub(crate) mod shm;
 #[cfg(windows)]
 mod windows;

@@ -43,6 +43,9 @@ impl Place {
         if transports::Scheme::Unix.is_supported() {
             texts.push(format!("unix:{}/{unique}.sock", self.directory.path().display()));
         }
+        if transports::Scheme::SharedMemory.is_supported() {
+            texts.push(format!("shm:{unique}-r"));
+        }
         if transports::Scheme::Pipe.is_supported() {
             texts.push(format!("pipe:{unique}"));
         }
@@ -72,9 +75,18 @@ pub(crate) fn over_every_transport_with(settings: impl Fn(Endpoint) -> Endpoint,
 
 pub(crate) fn connected(endpoint: &Endpoint) -> (Port, Port) {
     let mut listener = listen(endpoint).unwrap();
-    let client = connect(listener.endpoint(), watchdog()).unwrap();
-    let server = accept(&mut *listener);
+    let mut client = connect(listener.endpoint(), watchdog()).unwrap();
+    let mut server = accept(&mut *listener);
+    meet(&mut client, &mut server);
     (client, server)
+}
+
+/// Has both sides agree on what carries their messages, which each does when it looks for the first.
+pub(crate) fn meet(client: &mut Port, server: &mut Port) {
+    let mut message = Message::default();
+    for port in [server, client] {
+        assert_eq!(port.receiver.try_recv(&mut message).unwrap(), Received::Empty);
+    }
 }
 
 pub(crate) fn accept(listener: &mut dyn Listener) -> Port {
@@ -116,6 +128,7 @@ pub(crate) fn receive_into(port: &mut Port, message: &mut Message) -> Result<Rec
     loop {
         match port.receiver.try_recv(message)? {
             Received::Empty => port.receiver.park(false, deadline)?,
+            Received::Begun => {}
             other => return Ok(other),
         }
         assert!(Instant::now() < deadline.unwrap(), "nothing came");

@@ -38,8 +38,7 @@ pub(crate) use servers::servers;
 #[cfg(all(target_os = "linux", any(test, feature = "crash-points")))]
 pub(crate) use shared::kill_self;
 #[cfg(target_os = "linux")]
-#[allow(unused_imports, reason = "the port over shared memory is not there yet")]
-pub(crate) use shared::{DESCRIPTORS, Event, OwnMemory, PeerMemory, SharedWord, close_elsewhere, processor};
+pub(crate) use shared::{Event, OwnMemory, PeerMemory, SharedWord, close_elsewhere, processor};
 pub(crate) use sockets::{connect_unix, listen_unix};
 pub(crate) use spawn::{Spawned, Watch, fate, spawn_on_socket, spawn_on_stdio};
 pub(crate) use stream::{Acceptor, SpareDescriptor, Stream};

@@ -47,6 +47,8 @@ pub(crate) enum Watched {
     Acceptor(Arc<Acceptor>),
     Death(Death),
     Appearance(Arc<Appearance>),
+    #[cfg(target_os = "linux")]
+    Event(Arc<crate::sys::shm::Waits>),
 }
 
 impl AsRawFd for Watched {
@@ -60,6 +62,8 @@ impl AsRawFd for Watched {
             Self::Acceptor(acceptor) => acceptor.as_raw_fd(),
             Self::Death(death) => death.as_raw_fd(),
             Self::Appearance(appearance) => appearance.as_fd().as_raw_fd(),
+            #[cfg(target_os = "linux")]
+            Self::Event(waits) => waits.event().as_fd().as_raw_fd(),
         }
     }
 }
@@ -88,6 +92,12 @@ impl Registration {
 
     pub(crate) fn acceptor(acceptor: &Arc<Acceptor>) -> io::Result<Self> {
         Self::new(Watched::Acceptor(Arc::clone(acceptor)), Interest::READABLE)
+    }
+
+    /// Readable each time that the event is raised.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn event(waits: &Arc<crate::sys::shm::Waits>) -> io::Result<Self> {
+        Self::new(Watched::Event(Arc::clone(waits)), Interest::READABLE)
     }
 
     /// Readable once something has happened where a server is to appear.
