@@ -40,6 +40,8 @@ mod crash;
 mod fault;
 mod layout;
 mod memory;
+#[cfg(all(test, loom))]
+mod models;
 mod processors;
 mod producer;
 mod sync;
