@@ -2,7 +2,8 @@
 //! preemptions.
 //!
 //! The memory is private, of loom's atomics, one for each word; the system's sleep is a mutex and a condition variable,
-//! without its time limit: a wake-up that is lost shows as a deadlock.
+//! without its time limit: a wake-up that is lost shows as a deadlock. Loom does not look for loads that happen after later stores,
+//! so bodies have cells beside them that no two threads may use at once: that shows a record which is replaced too early.
 #![expect(
     clippy::unwrap_used,
     reason = "a failed unwrap is a failed model, and clippy knows only functions marked as tests"
@@ -12,6 +13,7 @@ use std::collections::TryReserveError;
 use std::sync::Arc;
 use std::time::Duration;
 
+use loom::cell::UnsafeCell;
 use loom::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 use loom::sync::{Condvar, Mutex};
 use loom::thread;
@@ -21,21 +23,37 @@ use super::memory::{Read, Write};
 use super::{Consumer, Layout, Mark, Producer};
 use crate::Header;
 
-/// The three words before the records, and the records of the smallest ring. Loom's atomics are dear: what lies between has none.
-struct Memory(Vec<AtomicU64>);
+/// The three words before the records, and the records. Loom's atomics are dear: what lies between has none.
+struct Memory {
+    words: Vec<AtomicU64>,
+    /// One for each word, written as it is by [`Write::copy_in`] and read by [`Read::copy_out`]. Loom fails a model in
+    /// which nothing orders two uses.
+    uses: Vec<UnsafeCell<()>>,
+}
+
+// SAFETY: the cells hold nothing, and loom judges their uses.
+unsafe impl Sync for Memory {}
 
 impl Memory {
     fn new() -> Arc<Self> {
-        Arc::new(Self((0..3 + 32).map(|_| AtomicU64::new(0)).collect()))
+        let count = 3 + layout().capacity() / 8;
+        Arc::new(Self {
+            words: (0..count).map(|_| AtomicU64::new(0)).collect(),
+            uses: (0..count).map(|_| UnsafeCell::new(())).collect(),
+        })
+    }
+
+    fn index(offset: usize) -> usize {
+        assert_eq!(offset % 8, 0);
+        match offset {
+            512.. => 3 + (offset - 512) / 8,
+            0 | 128 | 256 => offset / 128,
+            _ => panic!("nothing lies at {offset}"),
+        }
     }
 
     fn word(&self, offset: usize) -> &AtomicU64 {
-        assert_eq!(offset % 8, 0);
-        match offset {
-            512.. => &self.0[3 + (offset - 512) / 8],
-            0 | 128 | 256 => &self.0[offset / 128],
-            _ => panic!("nothing lies at {offset}"),
-        }
+        &self.words[Self::index(offset)]
     }
 }
 
@@ -47,6 +65,7 @@ impl Read for Memory {
     fn copy_out(&self, offset: usize, length: usize, body: &mut Vec<u8>) -> Result<(), TryReserveError> {
         assert_eq!(length % 8, 0, "models use whole words");
         for at in (offset..offset + length).step_by(8) {
+            self.uses[Self::index(at)].with(|_| ());
             body.extend(self.load(at).to_ne_bytes());
         }
         Ok(())
@@ -61,6 +80,7 @@ impl Write for Memory {
     fn copy_in(&self, offset: usize, bytes: &[u8]) {
         for (at, word) in bytes.chunks(8).enumerate() {
             let word = u64::from_ne_bytes(word.try_into().unwrap());
+            self.uses[Self::index(offset + 8 * at)].with_mut(|_| ());
             self.store(offset + 8 * at, word, Ordering::Relaxed);
         }
     }
@@ -145,13 +165,18 @@ impl ModelEvent {
 type ModelProducer = Producer<Memory, Memory>;
 type ModelConsumer = Consumer<Memory, Memory>;
 
-/// A ring of four lines that stands just before a point where the ring and the counters wrap.
-fn ring() -> (ModelProducer, ModelConsumer) {
-    let layout = Layout::new(256, 32).unwrap();
+/// Eight lines, for records of one or two.
+fn layout() -> Layout {
+    Layout::new(512, 96).unwrap()
+}
+
+/// A position one line before the end of the ring, where the counters wrap as well. The first record does not fit there.
+const BEFORE_THE_END: u64 = 0_u64.wrapping_sub(64);
+
+fn ring(start: u64) -> (ModelProducer, ModelConsumer) {
     let (own, peer) = (Memory::new(), Memory::new());
-    let start = 0_u64.wrapping_sub(64);
-    let producer = Producer::new(Arc::clone(&own), Arc::clone(&peer), layout).starting_at(start);
-    let consumer = Consumer::new(peer, own, layout).starting_at(start);
+    let producer = Producer::new(Arc::clone(&own), Arc::clone(&peer), layout()).starting_at(start);
+    let consumer = Consumer::new(peer, own, layout()).starting_at(start);
     (producer, consumer)
 }
 
@@ -161,23 +186,28 @@ fn model(run: impl Fn() + Sync + Send + 'static) {
     builder.check(run);
 }
 
+/// Every fifth has one line, the others two.
+fn body_of(id: u64) -> Vec<u8> {
+    let words = if id % 5 == 0 { 1 } else { 5 };
+    (!id).to_ne_bytes().repeat(words)
+}
+
 fn push(producer: &mut ModelProducer, id: u64) -> bool {
     let header = Header {
         id,
         kind: 1,
         ..Header::default()
     };
-    producer
-        .push(&header, Mark::Whole, [&(!id).to_ne_bytes(), &[]])
-        .unwrap()
+    producer.push(&header, Mark::Whole, [&body_of(id), &[]]).unwrap()
 }
 
 /// Takes a record, whole and as it was sent, if one is there.
 fn pop(consumer: &mut ModelConsumer) -> Option<u64> {
     let mut body = Vec::new();
     let (header, mark) = consumer.pop(&mut body).unwrap()?;
-    assert_eq!((header.kind, mark, header.length), (1, Mark::Whole, 8));
-    assert_eq!(body, (!header.id).to_ne_bytes());
+    assert_eq!((header.kind, mark), (1, Mark::Whole));
+    assert_eq!(body, body_of(header.id));
+    assert_eq!(header.length as usize, body.len());
     Some(header.id)
 }
 
@@ -185,10 +215,8 @@ fn pop(consumer: &mut ModelConsumer) -> Option<u64> {
 #[test]
 fn what_is_published_is_whole_and_in_order() {
     model(|| {
-        let (mut producer, mut consumer) = ring();
-        let writer = thread::spawn(move || {
-            (1..=5).take_while(|id| push(&mut producer, *id)).count() as u64
-        });
+        let (mut producer, mut consumer) = ring(BEFORE_THE_END);
+        let writer = thread::spawn(move || (1..=5).take_while(|id| push(&mut producer, *id)).count() as u64);
         let mut taken = 0;
         for _ in 0..3 {
             if let Some(id) = pop(&mut consumer) {
@@ -210,7 +238,7 @@ fn what_is_published_is_whole_and_in_order() {
 #[test]
 fn no_wake_up_of_a_thread_is_lost() {
     model(|| {
-        let (mut producer, mut consumer) = ring();
+        let (mut producer, mut consumer) = ring(BEFORE_THE_END);
         let bell = Arc::new(Bell::new(ModelWord::new()));
         let writer = {
             let bell = Arc::clone(&bell);
@@ -242,7 +270,7 @@ fn no_wake_up_of_a_thread_is_lost() {
 #[test]
 fn no_wake_up_of_a_task_is_lost() {
     model(|| {
-        let (mut producer, mut consumer) = ring();
+        let (mut producer, mut consumer) = ring(BEFORE_THE_END);
         let bell = Arc::new(Bell::new(ModelWord::new()));
         let event = Arc::new(ModelEvent::new());
         let writer = {
@@ -319,7 +347,8 @@ fn a_thread_and_a_task_are_both_woken() {
 #[test]
 fn no_news_of_space_are_lost() {
     model(|| {
-        let (mut producer, mut consumer) = ring();
+        let (mut producer, mut consumer) = ring(0);
+        // Six lines of eight. The fourth record fits behind them once the first was taken, and the fifth replaces a line of it.
         for id in 1..=3 {
             assert!(push(&mut producer, id));
         }
@@ -328,7 +357,7 @@ fn no_news_of_space_are_lost() {
             let bell = Arc::clone(&bell);
             thread::spawn(move || {
                 let mut taken = 0;
-                // The last one may not be there yet: it is taken below.
+                // The others may not be there yet: they are taken below.
                 while taken < 3 {
                     if let Some(id) = pop(&mut consumer) {
                         taken += 1;
@@ -341,15 +370,19 @@ fn no_news_of_space_are_lost() {
                 consumer
             })
         };
-        while !push(&mut producer, 4) {
-            bell.arm(FUTEX);
-            if !producer.wait_for_space(8).unwrap() {
-                bell.sleep(Duration::MAX);
+        for id in 4..=5 {
+            while !push(&mut producer, id) {
+                bell.arm(FUTEX);
+                if !producer.wait_for_space(body_of(id).len()).unwrap() {
+                    bell.sleep(Duration::MAX);
+                }
+                bell.disarm(FUTEX);
             }
-            bell.disarm(FUTEX);
         }
         let mut consumer = reader.join().unwrap();
-        assert_eq!(pop(&mut consumer), Some(4));
+        for id in 4..=5 {
+            assert_eq!(pop(&mut consumer), Some(id));
+        }
     });
 }
 
@@ -357,7 +390,7 @@ fn no_news_of_space_are_lost() {
 #[test]
 fn both_sides_may_sleep() {
     model(|| {
-        let (mut producer, mut consumer) = ring();
+        let (mut producer, mut consumer) = ring(BEFORE_THE_END);
         for id in 1..=2 {
             assert!(push(&mut producer, id));
         }
@@ -365,7 +398,7 @@ fn both_sides_may_sleep() {
         let reader = {
             let (own, other) = (Arc::clone(&at_consumer), Arc::clone(&at_producer));
             thread::spawn(move || {
-                for expected in 1..=4 {
+                for expected in 1..=5 {
                     loop {
                         if let Some(id) = pop(&mut consumer) {
                             assert_eq!(id, expected);
@@ -387,10 +420,10 @@ fn both_sides_may_sleep() {
                 }
             })
         };
-        for id in 3..=4 {
+        for id in 3..=5 {
             while !push(&mut producer, id) {
                 at_producer.arm(FUTEX);
-                if !producer.wait_for_space(8).unwrap() {
+                if !producer.wait_for_space(body_of(id).len()).unwrap() {
                     at_producer.sleep(Duration::MAX);
                 }
                 at_producer.disarm(FUTEX);

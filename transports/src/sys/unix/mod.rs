@@ -35,7 +35,11 @@ pub(crate) use names::{pipe_path, socket_path};
 #[cfg(feature = "tokio")]
 pub(crate) use reactor::{ChildNews, Registration, WatchedPeer};
 pub(crate) use servers::servers;
-#[cfg(all(target_os = "linux", any(test, feature = "crash-points")))]
+#[cfg(all(
+    target_os = "linux",
+    any(test, feature = "crash-points"),
+    not(all(test, loom))
+))]
 pub(crate) use shared::kill_self;
 #[cfg(target_os = "linux")]
 #[allow(unused_imports, reason = "the port over shared memory is not there yet")]
