@@ -11,7 +11,7 @@ macro_rules! crash_point {
 pub(crate) use crash_point;
 
 /// The environment variable that says at the how manieth point this process kills itself, counted from one.
-#[cfg(any(test, feature = "crash-points"))]
+#[cfg(all(any(test, feature = "crash-points"), not(all(test, loom))))]
 pub(super) const VARIABLE: &str = "TRANSPORTS_CRASH_POINT";
 
 /// Counts a point, and ends there if it is the one that was asked for.

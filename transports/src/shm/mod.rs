@@ -38,6 +38,8 @@ mod fault;
 mod layout;
 mod meeting;
 mod memory;
+#[cfg(all(test, loom))]
+mod models;
 #[cfg(feature = "tokio")]
 mod news;
 mod port;

@@ -35,7 +35,11 @@ pub(crate) use names::{pipe_path, socket_path};
 #[cfg(feature = "tokio")]
 pub(crate) use reactor::{ChildNews, Registration, WatchedPeer};
 pub(crate) use servers::servers;
-#[cfg(all(target_os = "linux", any(test, feature = "crash-points")))]
+#[cfg(all(
+    target_os = "linux",
+    any(test, feature = "crash-points"),
+    not(all(test, loom))
+))]
 pub(crate) use shared::kill_self;
 #[cfg(target_os = "linux")]
 pub(crate) use shared::{Event, OwnMemory, PeerMemory, SharedWord, close_elsewhere, processor};
