@@ -332,7 +332,7 @@ fn descriptors_that_a_peer_attaches_end_the_connection_and_stay_out() {
         let error = failure(&mut port);
         assert_eq!(error.kind(), ErrorKind::Protocol);
         assert!(
-            error.to_string().contains("attached a file descriptor"),
+            error.to_string().contains("came with a file descriptor"),
             "{error}"
         );
         // Nobody has the writing end any more: not this process, where it would be if it had come in.

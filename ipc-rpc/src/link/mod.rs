@@ -210,6 +210,17 @@ impl Link {
         wake_all(woken);
     }
 
+    /// The peer broke a rule of the port's: it is told why, if it can be.
+    fn handle_unreadable(&self, error: &Error) {
+        let mut out = self.out();
+        out.core.handle_unreadable(error);
+        out.push(self);
+        let woken = out.settle();
+        drop(out);
+        self.release();
+        wake_all(woken);
+    }
+
     /// Why the port has ended: what the system says of a child, else `told`.
     fn why_ended(&self, told: Error) -> Error {
         match &self.leash {

@@ -411,7 +411,7 @@ fn headers_that_mean_nothing() {
                 "{breach:?}: {last:?}"
             );
         }
-        // Attachments that are announced and cannot be there: nothing after such a header can be understood.
+        // Attachments that are announced and cannot be there.
         let attached = [
             Frame {
                 sections: 1,
@@ -432,7 +432,12 @@ fn headers_that_mean_nothing() {
             assert_eq!(stranger.hear().unwrap().kind, raw::REPLY);
             stranger.say(&breach);
             let heard = stranger.rest();
-            assert!(heard.iter().all(|frame| frame.kind == raw::CLOSE), "{heard:?}");
+            let last = heard.last().unwrap_or_else(|| panic!("no reason for {breach:?}"));
+            assert_eq!((last.kind, last.extra), (raw::CLOSE, raw::PROTOCOL), "{last:?}");
+            assert_eq!(
+                last.sentence(),
+                "protocol broken: a message announces sections or handles, which this connection does not carry"
+            );
         }
     });
 }
