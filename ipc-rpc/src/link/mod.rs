@@ -358,6 +358,12 @@ impl Link {
         self.out().core.reject(kind, sentence);
     }
 
+    /// Sends what can be sent at once, for a connection that is then dropped.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn part(&self) {
+        self.out().part();
+    }
+
     /// Tells the peer that the end is near, and ends when its calls have ended, or at `until`.
     #[cfg(feature = "tokio")]
     pub(crate) fn drain(&self, until: Instant) {

@@ -25,6 +25,8 @@ pub struct Plan {
     pub max_connections: Option<usize>,
     /// `Limits::max_connections_per_user`.
     pub max_connections_per_user: Option<usize>,
+    /// `Limits::max_refused`.
+    pub max_refused: Option<usize>,
     /// `Limits::max_queued`.
     pub max_queued: Option<usize>,
     /// `Limits::handshake`, in milliseconds.
@@ -172,6 +174,7 @@ fn limits(plan: &Plan) -> Limits {
     limits.max_connections_per_user = plan
         .max_connections_per_user
         .unwrap_or(limits.max_connections_per_user);
+    limits.max_refused = plan.max_refused.unwrap_or(limits.max_refused);
     limits.max_queued = plan.max_queued.unwrap_or(limits.max_queued);
     limits.handshake = plan.handshake.map_or(limits.handshake, Duration::from_millis);
     limits.message = plan.message.map_or(limits.message, Duration::from_millis);
