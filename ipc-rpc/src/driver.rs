@@ -112,11 +112,19 @@ impl Driver {
         }
     }
 
-    /// Drives a connection whose other side calls us, or, with nothing to serve, one that was refused and lives until
-    /// its peer has taken note.
-    pub(crate) fn spawn(runtime: &Handle, link: Arc<Link>, serving: Option<Serving>) {
-        let driver = Self::new(link.clone(), &mut link.out(), runtime, serving);
+    /// Drives a connection whose other side calls us.
+    pub(crate) fn spawn(runtime: &Handle, link: Arc<Link>, serving: Serving) {
+        let driver = Self::new(link.clone(), &mut link.out(), runtime, Some(serving));
         runtime.spawn(driver.run());
+    }
+
+    /// Drives a connection that was refused until its peer has taken note. Then `place` is dropped.
+    pub(crate) fn spawn_refused(runtime: &Handle, link: Arc<Link>, place: impl Send + 'static) {
+        let driver = Self::new(link.clone(), &mut link.out(), runtime, None);
+        runtime.spawn(async move {
+            driver.run().await;
+            drop(place);
+        });
     }
 
     async fn run(self) {

@@ -3,6 +3,10 @@
 use std::fmt;
 
 /// What kind of failure it was.
+///
+/// A client does not connect again by itself. After `PeerDied`, `Closed`, `Protocol` and `Forked` its connection is gone, and every
+/// further call on it, or on a clone of it, fails in the same way: make a new client with `connect` or `spawn`. After the
+/// others the connection, if there was one, goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
@@ -12,9 +16,10 @@ pub enum ErrorKind {
     Rejected,
     /// The system or the server's policy does not let us in.
     Denied,
-    /// The peer process ended.
+    /// The peer process ended, or has stopped answering (`keepalive`). Connect again to reach its successor.
     PeerDied,
-    /// The connection was closed, by either side, for the reason stated.
+    /// The connection was closed, by either side, for the reason stated; or the server is shutting down and takes no new
+    /// calls. Connect again to reach its successor.
     Closed,
     /// The deadline passed.
     Deadline,
@@ -40,11 +45,17 @@ pub enum ErrorKind {
     Decode,
     /// The handler panicked.
     Panicked,
-    /// The peer broke the protocol; the connection is closed.
+    /// The peer broke the protocol; the connection is closed. Connecting again helps if it was an accident.
     Protocol,
     /// Any other failure of the system.
     Io,
     /// The client belongs to the process of which this one is a fork. Connect again here.
+    ///
+    /// Using or dropping the copy of a client does the parent no harm. Dropping the copy of a Tokio runtime does: its
+    /// epoll set is still the parent's, and what the copy takes out of it, the parent's runtime never hears of again: its calls
+    /// hang. So a fork of a process that has a runtime should go on to `exec`, or leave with `_exit`, and must not
+    /// return from the function that the runtime is dropped in; what it runs asynchronously itself needs a runtime made
+    /// after the fork.
     Forked,
 }
 
@@ -163,6 +174,28 @@ impl Error {
 
     /// Whether the same call may be made again with no risk that it runs twice, and may then succeed: it was not
     /// run, and the cause is one that passes.
+    ///
+    /// Where the connection is gone (`PeerDied`, `Closed`), only on a new one: the same client would give the same
+    /// error again. After `Busy`, `Resource` or `Deadline`, the same client will do.
+    ///
+    /// ```
+    /// # #[ipc_rpc::service]
+    /// # trait Store { async fn get(&self, key: &str) -> Option<Vec<u8>>; }
+    /// use ipc_rpc::{Error, ErrorKind};
+    ///
+    /// fn get(store: &mut StoreClient, key: &str) -> Result<Option<Vec<u8>>, Error> {
+    ///     match store.get(key).wait() {
+    ///         Err(error) if error.is_retryable() => {
+    ///             if matches!(error.kind(), ErrorKind::PeerDied | ErrorKind::Closed) {
+    ///                 *store = StoreClient::connect("store").wait()?;
+    ///             }
+    ///             store.get(key).wait()
+    ///         }
+    ///         result => result,
+    ///     }
+    /// }
+    /// # let _ = get;
+    /// ```
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         use ErrorKind as K;

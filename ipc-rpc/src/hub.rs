@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 use transports::{Peer, Port};
 
 use crate::catalogue::Catalogue;
@@ -25,17 +25,21 @@ pub(crate) struct Hub {
     connections: Mutex<HashMap<u64, Arc<Link>>>,
     /// Bytes that each user leaves unread; as many entries as users have ever connected.
     queues: Mutex<HashMap<u32, Arc<AtomicUsize>>>,
+    /// Places for refused connections until their clients have taken note.
+    refused: Arc<Semaphore>,
     /// A connection has ended.
     fewer: Notify,
 }
 
 impl Hub {
     pub(crate) fn new(catalogue: Catalogue, gate: Gate) -> Arc<Self> {
+        let refused = gate.limits.max_refused.min(Semaphore::MAX_PERMITS);
         Arc::new(Self {
             catalogue: Arc::new(catalogue),
             gate: Arc::new(gate),
             connections: Mutex::default(),
             queues: Mutex::default(),
+            refused: Arc::new(Semaphore::new(refused)),
             fewer: Notify::new(),
         })
     }
@@ -82,9 +86,13 @@ impl Hub {
             return;
         };
         if let Some((kind, sentence)) = refusal {
-            // Not counted: it lives until the client has read the refusal, or the handshake's time is up.
             link.reject(kind, &sentence);
-            Driver::spawn(&Handle::current(), link, None);
+            // It is none of the connections that are counted, and has a place of its own until the client has read the
+            // refusal, or the handshake's time is up.
+            match self.refused.clone().try_acquire_owned() {
+                Ok(place) => Driver::spawn_refused(&Handle::current(), link, place),
+                Err(_) => link.part(),
+            }
             return;
         }
         if let Some(uid) = link.peer.uid() {
@@ -96,7 +104,7 @@ impl Hub {
             id: link.id,
         };
         let serving = Serving::new(self.catalogue.clone(), self.gate.clone(), Box::new(guest));
-        Driver::spawn(&Handle::current(), link, Some(serving));
+        Driver::spawn(&Handle::current(), link, serving);
     }
 
     /// The count of bytes that one user leaves unread.

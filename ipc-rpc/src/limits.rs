@@ -25,6 +25,10 @@ pub struct Limits {
     pub max_connections: usize,
     /// Connections that a server accepts at once from one user: 1,024.
     pub max_connections_per_user: usize,
+    /// Connections that a server has refused and that still stay, for up to `handshake`, until their clients have read why:
+    /// 64. Whoever is refused beyond that is told why, and the connection is dropped at once; over `tcp:`, a client
+    /// that has sent something by then may find the connection reset instead.
+    pub max_refused: usize,
     /// Bytes that may wait to be sent on all connections of one user to a server: 64 MiB.
     pub max_queued_per_user: usize,
     /// Handlers that may still be ending after their calls were cancelled: 64. Then new calls are answered `Busy`.
@@ -50,6 +54,7 @@ impl Default for Limits {
             max_queued: 16 << 20,
             max_connections: 4096,
             max_connections_per_user: 1024,
+            max_refused: 64,
             max_queued_per_user: 64 << 20,
             max_cancels_pending: core.max_cancels_pending,
             handshake: connection::ACCEPTING_HANDSHAKE,

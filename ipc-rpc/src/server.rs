@@ -202,6 +202,11 @@ impl Server {
     }
 
     /// How long calls in progress may take to finish once the server shuts down. 10 s by default.
+    ///
+    /// A connection with nothing in progress is then closed, and its client has up to `Limits::handshake` to read why and to
+    /// hang up. A client hangs up when its last clone is dropped, not when it hears the news; and one that is stopped, or
+    /// blocks with `.wait()` and reads nothing between its calls, is given a quarter of a second to hear it. So a
+    /// shutdown takes about a second while anybody keeps an idle client, and in all at most a second longer than `drain`.
     pub fn drain(mut self, drain: Duration) -> Self {
         self.gate.drain = drain;
         self
@@ -405,7 +410,8 @@ impl Run {
         }
     }
 
-    /// Serves on this thread and others, in a runtime of its own, and blocks until the server is shut down.
+    /// Serves on this thread and others, in a runtime of its own, and blocks until the server is shut down, and until
+    /// methods with `#[rpc(blocking)]` that still run have ended: nothing stops a thread.
     ///
     /// # Errors
     /// Those of [`Server::listen`], and those of making a runtime.

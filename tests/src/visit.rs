@@ -1,7 +1,9 @@
 //! Clients in processes of their own: as another user, or waiting for a server.
 
 use std::io::Read;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ipc_rpc::{Connect, Endpoint};
@@ -103,6 +105,20 @@ pub fn become_user(uid: u32, groups: &[u32]) {
     rustix::thread::set_thread_groups(&groups).expect("root sets groups");
     rustix::thread::set_thread_res_gid(gid, gid, gid).expect("root becomes any group");
     rustix::thread::set_thread_res_uid(uid, uid, uid).expect("root becomes any user");
+}
+
+/// Where every user may enter: the directory for temporary files, unless `TMPDIR` has put that into a closed one.
+#[must_use]
+pub fn open_to_all() -> PathBuf {
+    let may_enter = |directory: &Path| {
+        std::fs::metadata(directory).is_ok_and(|metadata| metadata.permissions().mode() & 0o001 != 0)
+    };
+    let temporary = std::env::temp_dir();
+    if temporary.ancestors().all(may_enter) {
+        temporary
+    } else {
+        PathBuf::from("/tmp")
+    }
 }
 
 /// Sets how many descriptors this process may have open.

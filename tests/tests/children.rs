@@ -106,7 +106,9 @@ fn one_that_ends_before_it_answers() {
         ] {
             let began = Instant::now();
             let failure = failure(mode, spawn(shell(script), stdio));
-            assert!(began.elapsed() < SOON, "{:?}", began.elapsed());
+            let took = began.elapsed();
+            println!("{mode:?}, stdio {stdio}: {script:?} is told of after {took:?}");
+            assert!(took < SOON, "{took:?}");
             let text =
                 format!("cannot connect to \"exec:sh\": the sh process (pid N) {fate} before it answered");
             assert_eq!(failure, (ErrorKind::PeerDied, text));
@@ -166,6 +168,12 @@ fn one_that_prints_where_messages_belong() {
             (
                 "echo A rather long line of text that no message begins with",
                 "A rather long line of text that no message begins with\\n",
+            ),
+            // Less than a header, and no text; a length that is none, and more than is shown.
+            ("printf '\\001\\033\\377'", "\\u{1}\\u{1b}\u{fffd}"),
+            (
+                "printf '\\377\\377\\377\\377%0100d' 0",
+                "\u{fffd}\u{fffd}\u{fffd}\u{fffd}00000",
             ),
             (serve.as_str(), "starting up\\n"),
         ] {

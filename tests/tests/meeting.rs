@@ -13,7 +13,7 @@ use ipc_rpc::ErrorKind;
 use tests::fixture::{InThread, MOMENT};
 use tests::process::Helper;
 use tests::subject::{Plan, SubjectClient};
-use tests::visit::Visit;
+use tests::visit::{Visit, open_to_all};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_subject");
 
@@ -269,7 +269,7 @@ struct Open {
 
 impl Open {
     fn new(mode: u32) -> Self {
-        let directory = directory();
+        let directory = tempfile::tempdir_in(open_to_all()).unwrap();
         fs::set_permissions(directory.path(), Permissions::from_mode(mode)).unwrap();
         let endpoint = at(&directory.path().join("store.sock"));
         Self {
@@ -427,7 +427,7 @@ fn a_client_expects_its_server() {
     assert_eq!(open.ask(&expecting(0)), "ok");
 
     // One of another user, found where ours should be, gets no word out of us.
-    let directory = directory();
+    let directory = tempfile::tempdir_in(open_to_all()).unwrap();
     fs::set_permissions(directory.path(), Permissions::from_mode(0o1777)).unwrap();
     let endpoint = at(&directory.path().join("store.sock"));
     let theirs = Plan {

@@ -102,8 +102,7 @@ impl Header {
     /// Judges the header of a message that is about to be received.
     pub(crate) fn check_incoming(&self, limit: usize) -> Result<(), Error> {
         if self.sections != 0 || self.handles != 0 {
-            let message =
-                "the other side announced sections or handles, which this connection does not carry";
+            let message = "a message announces sections or handles, which this connection does not carry";
             return Err(Error::new(ErrorKind::Protocol, message));
         }
         let length = self.length as usize;

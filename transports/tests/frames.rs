@@ -259,47 +259,6 @@ fn announced_attachments_and_bytes_of_strangers_are_refused() {
 }
 
 #[test]
-#[cfg(target_os = "linux")]
-fn memory_follows_the_bytes_that_arrived() {
-    let resident = || {
-        let status = std::fs::read_to_string("/proc/self/statm").unwrap();
-        status.split(' ').nth(1).unwrap().parse::<usize>().unwrap() * rustix::param::page_size()
-    };
-    let address_space = || {
-        let status = std::fs::read_to_string("/proc/self/statm").unwrap();
-        status.split(' ').next().unwrap().parse::<usize>().unwrap() * rustix::param::page_size()
-    };
-    let place = Place::new();
-    let endpoint = place
-        .endpoints()
-        .into_iter()
-        .find(|endpoint| endpoint.to_string().starts_with("unix:/"))
-        .unwrap();
-    let mut listener = listen(&endpoint.clone().max_message(1 << 30)).unwrap();
-    let before = (resident(), address_space());
-    let mut connections = Vec::new();
-    for _ in 0..100 {
-        let path = endpoint.to_string();
-        let mut raw = UnixStream::connect(path.strip_prefix("unix:").unwrap()).unwrap();
-        let mut port = accept(&mut *listener);
-        raw.write_all(
-            &Header {
-                length: 1 << 30,
-                ..header(1)
-            }
-            .to_bytes(),
-        )
-        .unwrap();
-        raw.write_all(&[0; 1000]).unwrap();
-        settle(&mut port);
-        connections.push((raw, port));
-    }
-    // 100 GiB were announced. Other tests run beside this one, hence the margin.
-    assert!(resident() - before.0.min(resident()) < 256 << 20);
-    assert!(address_space() - before.1.min(address_space()) < 2 << 30);
-}
-
-#[test]
 fn descriptors_that_a_peer_attaches_end_the_connection_and_stay_out() {
     use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 
@@ -332,7 +291,7 @@ fn descriptors_that_a_peer_attaches_end_the_connection_and_stay_out() {
         let error = failure(&mut port);
         assert_eq!(error.kind(), ErrorKind::Protocol);
         assert!(
-            error.to_string().contains("attached a file descriptor"),
+            error.to_string().contains("came with a file descriptor"),
             "{error}"
         );
         // Nobody has the writing end any more: not this process, where it would be if it had come in.

@@ -125,9 +125,17 @@ fn ask(task: &str, endpoint: &str, environment: &[(&str, &str)]) -> String {
 
 struct Runtime(tempfile::TempDir);
 
+/// A directory that other users can reach, wherever `TMPDIR` is, but not enter yet.
+fn reachable() -> tempfile::TempDir {
+    let may_enter = |directory: &Path| fs::metadata(directory).is_ok_and(|there| there.mode() & 0o001 != 0);
+    let temporary = std::env::temp_dir();
+    let is_open = temporary.ancestors().all(may_enter);
+    tempfile::tempdir_in(if is_open { temporary } else { "/tmp".into() }).unwrap()
+}
+
 impl Runtime {
     fn new() -> Self {
-        let runtime = Self(tempfile::tempdir().unwrap());
+        let runtime = Self(reachable());
         fs::set_permissions(runtime.path(), Permissions::from_mode(0o700)).unwrap();
         runtime
     }
@@ -255,15 +263,24 @@ fn a_stale_socket_is_explained_and_replaced() {
 fn of_two_servers_that_start_at_once_one_wins() {
     let directory = tempfile::tempdir().unwrap();
     let endpoint = at(&directory.path().join("store.sock"));
-    for round in 0..100 {
+    one_wins(&endpoint, |round| {
         // Every third round begins with what a dead server left.
         if round % 3 == 0 {
             drop(UnixListener::bind(directory.path().join("store.sock")).unwrap());
         }
+    });
+    assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
+    let pipe = format!("pipe:start-{}", std::process::id());
+    one_wins(&pipe.parse().unwrap(), |_| {});
+}
+
+fn one_wins(endpoint: &Endpoint, prepare: impl Fn(u32)) {
+    for round in 0..100 {
+        prepare(round);
         let barrier = Barrier::new(2);
         let try_it = || {
             barrier.wait();
-            listen(&endpoint)
+            listen(endpoint)
         };
         let (one, other) = std::thread::scope(|scope| {
             let other = scope.spawn(try_it);
@@ -275,9 +292,12 @@ fn of_two_servers_that_start_at_once_one_wins() {
             (Err(one), Err(other)) => panic!("round {round}: both lost: {one}; {other}"),
         };
         assert_eq!(loser.kind(), ErrorKind::InUse);
-        drop(connect(&endpoint, watchdog()).unwrap());
+        drop(connect(endpoint, watchdog()).unwrap());
         drop(winner);
-        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
+        let found = connect(endpoint, watchdog()).unwrap_err();
+        assert_eq!(found.kind(), ErrorKind::NotConnected, "{found}");
+        let text = found.to_string();
+        assert!(text.contains("no server is listening"), "nothing is left: {text}");
     }
 }
 
@@ -413,12 +433,18 @@ fn the_umask_changes_nothing() {
             let mut server = Other::run("listen", "store", &environment);
             assert_eq!(server.said(), "ok");
             assert_eq!(fs::metadata(runtime.directory()).unwrap().mode() & 0o7777, 0o700);
-            for file in ["store.sock", "store.lock"] {
-                let mode = fs::metadata(runtime.directory().join(file)).unwrap().mode();
+            let mut piped = Other::run("listen", "pipe:store", &environment);
+            assert_eq!(piped.said(), "ok");
+            assert_eq!(runtime.entries().len(), 4);
+            for file in runtime.entries() {
+                let mode = fs::metadata(runtime.directory().join(&file)).unwrap().mode();
                 assert_eq!(mode & 0o7777, 0o600, "{file} under umask {umask}");
             }
-            assert_eq!(ask("connect", "store", &environment), "ok");
+            for endpoint in ["store", "pipe:store"] {
+                assert_eq!(ask("connect", endpoint, &environment), "ok");
+            }
             server.end();
+            piped.end();
         }
     }
 }
@@ -609,7 +635,7 @@ fn the_peer_is_known_on_both_sides() {
 
 #[test]
 fn a_server_of_another_user_is_refused() {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = reachable();
     let endpoint = at(&directory.path().join("store.sock"));
     let _listener = listen(&endpoint).unwrap();
     let own = rustix::process::geteuid().as_raw();

@@ -12,7 +12,20 @@
 //! $ cargo run --bin daemon -- stop
 //! ```
 //!
-//! `run` is the daemon itself, in the foreground, as a service manager starts it.
+//! `run` is the daemon itself, in the foreground, as a service manager starts it. A manager may also open the socket
+//! and start the daemon for its first client, which notices nothing of that but a short delay (`activated`). For systemd:
+//!
+//! ```ini
+//! # ~/.config/systemd/user/daemon.socket
+//! [Socket]
+//! ListenStream=%t/ipc-rpc/daemon.sock
+//! SocketMode=0600
+//! DirectoryMode=0700
+//!
+//! # ~/.config/systemd/user/daemon.service
+//! [Service]
+//! ExecStart=%h/bin/daemon run
+//! ```
 
 use std::io;
 use std::process::{Command, ExitCode, Stdio};
@@ -103,7 +116,11 @@ fn main() -> ExitCode {
 
 /// The daemon.
 fn run() -> Result<(), Failure> {
-    let server = Server::bind(NAME);
+    let server = match ipc_rpc::activated()?.into_iter().next() {
+        // The manager has the socket, and keeps it when this daemon ends.
+        Some((endpoint, _)) => Server::bind(endpoint),
+        None => Server::bind(NAME),
+    };
     let running = Running {
         since: Instant::now(),
         handle: server.handle(),

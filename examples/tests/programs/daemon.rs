@@ -1,8 +1,10 @@
 //! `daemon`.
 
+#[cfg(target_os = "linux")]
+use std::os::{fd::OwnedFd, unix::fs::DirBuilderExt, unix::net::UnixListener};
 use std::process::Output;
 
-use crate::process::{Sandbox, complained, said};
+use crate::process::{Running, Sandbox, complained, said};
 
 const DAEMON: &str = env!("CARGO_BIN_EXE_daemon");
 
@@ -90,6 +92,56 @@ fn starts_itself_in_the_background_and_in_the_place_of_a_dead_one() {
     let second = pid(&daemon("start"));
     assert_ne!(second, first);
     assert_eq!(said(&daemon("stop")), "daemon: stopping\n");
+}
+
+/// What a service manager does: it opens the socket, waits for a client there, and only then starts the daemon.
+#[cfg(target_os = "linux")]
+#[test]
+fn is_activated_by_its_first_client() {
+    let sandbox = Sandbox::new();
+    let directory = sandbox.path().join("ipc-rpc");
+    std::fs::DirBuilder::new()
+        .mode(0o700)
+        .create(&directory)
+        .expect("a directory can be made");
+    let path = directory.join("daemon.sock");
+    let socket = UnixListener::bind(&path).expect("a socket can be made");
+
+    std::thread::scope(|scope| {
+        let first = scope.spawn(|| sandbox.run(DAEMON, &["status"]));
+        let mut clients = [rustix::event::PollFd::new(&socket, rustix::event::PollFlags::IN)];
+        rustix::event::poll(&mut clients, None).expect("a socket can be waited for");
+        // sd_listen_fds(3) wants the socket as descriptor 3, and the process id of the very daemon.
+        let passed = OwnedFd::from(socket.try_clone().expect("a descriptor is left"));
+        let mut command = sandbox.command("sh");
+        command
+            .args([
+                "-c",
+                "exec 3<&0 </dev/null; LISTEN_PID=$$ LISTEN_FDS=1 LISTEN_FDNAMES=daemon exec \"$0\" run",
+                DAEMON,
+            ])
+            .stdin(passed);
+        let running = Running::start_as_is(&mut command);
+        assert_eq!(
+            running.line(),
+            format!("daemon: serving at unix:{}", path.display())
+        );
+        let first = pid(&first.join().expect("the client ends"));
+        assert_eq!(first, running.id());
+        assert_eq!(pid(&sandbox.run(DAEMON, &["status"])), first);
+        assert_eq!(
+            pid(&sandbox.run(DAEMON, &["start"])),
+            first,
+            "there is one already"
+        );
+        assert_eq!(said(&sandbox.run(DAEMON, &["stop"])), "daemon: stopping\n");
+        assert!(running.end().success());
+    });
+
+    // The socket is the manager's: it is there until that one goes, too.
+    assert!(path.exists());
+    drop(socket);
+    is_not_running(&sandbox.run(DAEMON, &["status"]), "no server is listening");
 }
 
 #[test]

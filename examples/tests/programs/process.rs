@@ -73,7 +73,12 @@ pub(crate) struct Running {
 
 impl Running {
     fn start(command: &mut Command) -> Self {
-        command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        Self::start_as_is(command.stdin(Stdio::piped()))
+    }
+
+    /// Starts a command with the input that it has.
+    pub(crate) fn start_as_is(command: &mut Command) -> Self {
+        command.stdout(Stdio::piped());
         let mut child = command
             .spawn()
             .unwrap_or_else(|error| panic!("{command:?}: {error}"));
@@ -86,6 +91,11 @@ impl Running {
                 .try_for_each(|line| send.send(line))
         });
         Self { child, lines }
+    }
+
+    /// Its process id.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
     }
 
     /// The next line of its output.

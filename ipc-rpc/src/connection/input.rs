@@ -144,6 +144,16 @@ impl Connection {
         self.shut(ClosedBy::Transport, error.kind(), &error.to_string(), None);
     }
 
+    /// What has arrived breaks a rule of the transport's; `error` tells which. Nothing more can be received, but a peer that
+    /// has introduced itself is told why. Does nothing if the connection has ended before.
+    pub(crate) fn handle_unreadable(&mut self, error: &Error) {
+        if self.is_introduced() {
+            self.close(error.kind(), &format!("protocol broken: {error}"));
+        } else {
+            self.handle_end(error);
+        }
+    }
+
     /// The rules that hold for a header whatever happened before, and which kinds may come when.
     #[inline]
     fn judge(&self, header: &Header) -> Result<Kind, Breach> {

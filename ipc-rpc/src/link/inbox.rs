@@ -60,6 +60,11 @@ impl Inbox {
                     link.handle_end(&link.why_ended(Error::new(ErrorKind::PeerDied, sentence)));
                     return true;
                 }
+                Err(error) if error.kind() == transports::ErrorKind::Protocol => {
+                    self.ended = true;
+                    link.handle_unreadable(&error.into());
+                    return true;
+                }
                 Err(error) => {
                     self.ended = true;
                     link.handle_end(&link.why_ended(error.into()));

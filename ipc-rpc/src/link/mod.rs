@@ -225,6 +225,17 @@ impl Link {
         wake_all(woken);
     }
 
+    /// The peer broke a rule of the port's: it is told why, if it can be.
+    fn handle_unreadable(&self, error: &Error) {
+        let mut out = self.out();
+        out.core.handle_unreadable(error);
+        out.push(self);
+        let woken = out.settle();
+        drop(out);
+        self.release();
+        wake_all(woken);
+    }
+
     /// Why the port has ended: what the system says of a child, else `told`.
     fn why_ended(&self, told: Error) -> Error {
         match &self.leash {
@@ -360,6 +371,12 @@ impl Link {
     #[cfg(feature = "tokio")]
     pub(crate) fn reject(&self, kind: ErrorKind, sentence: &str) {
         self.out().core.reject(kind, sentence);
+    }
+
+    /// Sends what can be sent at once, for a connection that is then dropped.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn part(&self) {
+        self.out().part();
     }
 
     /// Tells the peer that the end is near, and ends when its calls have ended, or at `until`.

@@ -181,6 +181,36 @@ fn losing_the_peer_ends_everything() {
 }
 
 #[test]
+fn what_the_transport_cannot_read_is_a_breach() {
+    let error = || Error::new(ErrorKind::Protocol, "a message announces handles");
+    for end in End::BOTH {
+        let mut pair = Pair::open();
+        let ours = pair.call(end);
+        pair.drive();
+        pair.core(end).handle_unreadable(&error());
+        pair.core(end)
+            .handle_unreadable(&Error::new(ErrorKind::Protocol, "more of it"));
+        pair.drive();
+        assert_eq!(pair.side(end).events, [Event::Failed(ours), Event::Closed]);
+        for (side, by) in [(end, ClosedBy::Us), (end.other(), ClosedBy::Peer)] {
+            let reason = pair.core(side).close_reason().unwrap();
+            let sentence = "protocol broken: a message announces handles";
+            assert_eq!(
+                (reason.by, reason.kind, reason.sentence.as_str()),
+                (by, ErrorKind::Protocol, sentence)
+            );
+        }
+        // Whoever has not introduced itself is told nothing.
+        let mut pair = Pair::new(client_config(), server_config());
+        pair.core(end).handle_unreadable(&error());
+        let side = pair.side(end);
+        side.poll();
+        assert!(side.wire.is_empty());
+        assert_eq!(side.core.close_reason().unwrap().kind, ErrorKind::Protocol);
+    }
+}
+
+#[test]
 fn closing_before_it_is_open() {
     // Nothing was said yet.
     let mut pair = Pair::new(client_config(), server_config());

@@ -42,7 +42,6 @@ fn main() {
         #[cfg(unix)]
         "fork" => say(tests::fork::and_call(argument)),
         "list" => list(),
-        "try" => attempt(argument),
         "large" => large(argument, &lines),
         "reconnect" => reconnect(argument, &lines),
         _ => panic!("no role is called {role}"),
@@ -148,7 +147,6 @@ fn parent(plan: &str) {
     let _ = client.hold(1).wait();
 }
 
-/// Makes calls that nobody answers, until it is killed.
 /// Is as many clients as it is told, all of which call once at first, and again once a number was noted.
 fn crowd(argument: &str) {
     let (count, endpoint) = argument.split_once(' ').expect("a number and an endpoint");
@@ -243,12 +241,4 @@ fn reconnect(endpoint: &str, lines: &Receiver<String>) {
         let awaited = async { SubjectClient::connect(endpoint).await?.nothing().await };
         runtime.block_on(awaited).expect("an async call");
     });
-}
-
-/// Connects once and says how that went.
-fn attempt(endpoint: &str) {
-    match SubjectClient::connect(endpoint).wait() {
-        Ok(_) => say("connected"),
-        Err(error) => say(format_args!("{:?}: {error}", error.kind())),
-    }
 }

@@ -411,7 +411,7 @@ fn headers_that_mean_nothing() {
                 "{breach:?}: {last:?}"
             );
         }
-        // Attachments that are announced and cannot be there: nothing after such a header can be understood.
+        // Attachments that are announced and cannot be there.
         let attached = [
             Frame {
                 sections: 1,
@@ -432,7 +432,12 @@ fn headers_that_mean_nothing() {
             assert_eq!(stranger.hear().unwrap().kind, raw::REPLY);
             stranger.say(&breach);
             let heard = stranger.rest();
-            assert!(heard.iter().all(|frame| frame.kind == raw::CLOSE), "{heard:?}");
+            let last = heard.last().unwrap_or_else(|| panic!("no reason for {breach:?}"));
+            assert_eq!((last.kind, last.extra), (raw::CLOSE, raw::PROTOCOL), "{last:?}");
+            assert_eq!(
+                last.sentence(),
+                "protocol broken: a message announces sections or handles, which this connection does not carry"
+            );
         }
     });
 }
@@ -688,6 +693,50 @@ fn a_client_that_reads_nothing() {
             assert_eq!(patient.hear().unwrap().body.len(), (256 << 10) + 8);
         }
     });
+}
+
+/// Those who may not stay are told why, and may stay until they have read it: as many as the limit says.
+#[test]
+fn refusals_that_nobody_takes_note_of() {
+    for transport in [Transport::UnixName, Transport::Tcp] {
+        watchdog::guard(&format!("refusals over {transport:?}"), move || {
+            let plan = Plan {
+                max_connections: Some(1),
+                max_refused: Some(2),
+                // Far longer than this takes.
+                handshake: Some(20_000),
+                ..Plan::at(transport.endpoint())
+            };
+            let mut server = serve(&plan);
+            let canary = SubjectClient::connect(server.endpoint()).wait().unwrap();
+            sing(&canary, 10);
+            let before = Holdings::of(server.pid());
+            let refused = || {
+                let mut stranger = Stranger::connect(server.endpoint());
+                let told = stranger.hear().expect("the server says why");
+                assert_eq!((told.kind, told.extra), (raw::REJECT, raw::BUSY), "{told:?}");
+                assert_eq!(told.sentence(), "it has 1 connections already");
+                stranger
+            };
+            let (mut first, mut second) = (refused(), refused());
+            for _ in 0..100 {
+                assert_eq!(refused().hear(), None, "one too many is not kept");
+            }
+            assert!(first.is_connected() && second.is_connected());
+            // Whoever takes note makes room for another one.
+            drop(first);
+            let began = Instant::now();
+            while !refused().is_connected() {
+                assert!(
+                    began.elapsed() < Duration::from_secs(10),
+                    "nobody is kept any more"
+                );
+            }
+            drop(second);
+            sing(&canary, 10);
+            settle(&mut server, &before);
+        });
+    }
 }
 
 #[test]

@@ -117,6 +117,31 @@ fn an_honest_one() {
 }
 
 #[test]
+fn answers_with_attachments() {
+    let server: fn(&mut UnixStream) = |stream| {
+        let call = introduced(stream);
+        let answer = Frame {
+            handles: 1,
+            ..reply(call, 7)
+        };
+        stream.write_all(&answer.bytes()).unwrap();
+        assert_eq!(hear(stream).0, raw::CLOSE, "the client says why it leaves");
+    };
+    against("answers_with_attachments", server, |result| {
+        let error = result.unwrap_err();
+        assert_eq!(
+            (error.kind(), error.outcome()),
+            (ErrorKind::Protocol, Outcome::Unknown),
+            "{error}"
+        );
+        assert!(
+            error.to_string().contains("announces sections or handles"),
+            "{error}"
+        );
+    });
+}
+
+#[test]
 fn no_welcome() {
     let silent: fn(&mut UnixStream) = |stream| say_and_stay(stream, b"");
     against("silence", silent, |result| {

@@ -2,15 +2,14 @@
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
+use std::process::Command;
 use std::time::Duration;
 
 use ipc_rpc::{Endpoint, ErrorKind, Peer};
-use tempfile::TempDir;
 use tests::fixture::{MOMENT, Transport};
 use tests::process::Helper;
 use tests::subject::{NextSubjectClient, Plan, SkewedSubjectClient, SubjectClient};
+use tests::visit::{Visit, open_to_all};
 use tests::watchdog;
 
 use crate::{PROGRAM, serve};
@@ -113,16 +112,6 @@ fn a_name_in_use() {
     });
 }
 
-/// The helper program where any user may run it.
-fn program_for_everybody() -> (TempDir, PathBuf) {
-    let directory = tempfile::tempdir().unwrap();
-    fs::set_permissions(&directory, Permissions::from_mode(0o755)).unwrap();
-    let program = directory.path().join("subject");
-    fs::copy(PROGRAM, &program).unwrap();
-    fs::set_permissions(&program, Permissions::from_mode(0o755)).unwrap();
-    (directory, program)
-}
-
 /// Only root can be somebody else.
 fn can_be_others() -> bool {
     let root = Peer::own_uid() == Some(0);
@@ -132,13 +121,17 @@ fn can_be_others() -> bool {
     root
 }
 
-/// What a client of another user reads.
-fn as_other(role: &str, argument: &str, adjust: impl FnOnce(&mut std::process::Command)) -> String {
-    let (_directory, program) = program_for_everybody();
-    let mut client = Helper::start(program.to_str().unwrap(), role, argument, |command| {
-        command.uid(OTHER).gid(OTHER).current_dir("/");
-        adjust(command);
-    });
+/// What a client of another user reads. Its process becomes that user once it runs: other users may not be able to reach
+/// the program where it lies. A copy that they could reach would have to be written first, and a process that another
+/// test starts at that moment holds it open for writing until it runs a program of its own: until then, the system
+/// starts nobody else's ("Text file busy").
+fn as_other(endpoint: impl Into<String>, adjust: impl FnOnce(&mut Command)) -> String {
+    let visit = Visit {
+        uid: Some(OTHER),
+        ..Visit::to(endpoint)
+    };
+    let mut client = Helper::start(PROGRAM, "visit", &serde_json::to_string(&visit).unwrap(), adjust);
+    assert_eq!(client.line(), "started");
     client.line()
 }
 
@@ -153,15 +146,12 @@ fn another_user_is_refused() {
         let expected = format!(
             "Denied: \"{endpoint}\" refused us: it only accepts uid 0, we are uid {OTHER} (Server::allow changes this)"
         );
-        assert_eq!(as_other("try", &endpoint, |_| {}), expected);
+        assert_eq!(as_other(&endpoint, |_| {}), expected);
         // Whoever is allowed gets in.
         let mut plan = Plan::at(Transport::UnixAbstract.endpoint());
         plan.allow = Some(true);
         let server = serve(&plan);
-        assert_eq!(
-            as_other("try", &server.endpoint().to_string(), |_| {}),
-            "connected"
-        );
+        assert_eq!(as_other(server.endpoint().to_string(), |_| {}), "ok");
     });
 }
 
@@ -171,14 +161,14 @@ fn another_user_is_kept_out_by_the_directory() {
         return;
     }
     watchdog::guard("another_user_is_kept_out_by_the_directory", || {
-        let runtime = tempfile::tempdir().unwrap();
+        let runtime = tempfile::tempdir_in(open_to_all()).unwrap();
         fs::set_permissions(&runtime, Permissions::from_mode(0o755)).unwrap();
         let name = Transport::UnixName.endpoint();
         let plan = Plan::at(name.as_str());
         let server = Helper::serve(PROGRAM, &plan, |command| {
             command.env("XDG_RUNTIME_DIR", runtime.path());
         });
-        let told = as_other("try", &server.endpoint().to_string(), |command| {
+        let told = as_other(server.endpoint().to_string(), |command| {
             command.env("XDG_RUNTIME_DIR", runtime.path());
         });
         let directory = runtime.path().join("ipc-rpc");
@@ -196,10 +186,9 @@ fn another_user_is_no_server_of_ours() {
         return;
     }
     watchdog::guard("another_user_is_no_server_of_ours", || {
-        let (_directory, program) = program_for_everybody();
-        let plan = Plan::at(Transport::UnixAbstract.endpoint());
-        let server = Helper::serve(program.to_str().unwrap(), &plan, |command| {
-            command.uid(OTHER).gid(OTHER).current_dir("/");
+        let server = serve(&Plan {
+            uid: Some(OTHER),
+            ..Plan::at(Transport::UnixAbstract.endpoint())
         });
         let error = SubjectClient::connect(server.endpoint()).wait().unwrap_err();
         let expected = format!(

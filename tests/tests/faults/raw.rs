@@ -6,6 +6,7 @@ use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use ipc_rpc::Endpoint;
+use tests::fixture::MOMENT;
 
 pub(crate) const HELLO: u8 = 1;
 pub(crate) const WELCOME: u8 = 2;
@@ -121,17 +122,26 @@ pub(crate) fn id(sequence: u64) -> u64 {
 
 pub(crate) trait Stream: Read + Write + Send {
     fn end_writing(&self) -> io::Result<()>;
+    fn wait_at_most(&self, patience: Duration) -> io::Result<()>;
 }
 
 impl Stream for UnixStream {
     fn end_writing(&self) -> io::Result<()> {
         self.shutdown(Shutdown::Write)
     }
+
+    fn wait_at_most(&self, patience: Duration) -> io::Result<()> {
+        self.set_read_timeout(Some(patience))
+    }
 }
 
 impl Stream for TcpStream {
     fn end_writing(&self) -> io::Result<()> {
         self.shutdown(Shutdown::Write)
+    }
+
+    fn wait_at_most(&self, patience: Duration) -> io::Result<()> {
+        self.set_read_timeout(Some(patience))
     }
 }
 
@@ -197,6 +207,12 @@ impl Stranger {
             extra: word(24),
             body,
         })
+    }
+
+    /// Whether the server says nothing more, and has not hung up a moment later.
+    pub(crate) fn is_connected(&mut self) -> bool {
+        self.0.wait_at_most(MOMENT).unwrap();
+        matches!(self.0.read(&mut [0]), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
     }
 
     /// All that is still to come.

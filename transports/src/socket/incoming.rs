@@ -163,7 +163,7 @@ impl SocketReceiver {
         match self.link.stream.receive(body, limit, &mut self.buffer, more) {
             Ok(arrival) if arrival.attachments => Err(Error::new(
                 ErrorKind::Protocol,
-                "the other side attached a file descriptor, which this connection does not carry",
+                "a message came with a file descriptor, which this connection does not carry",
             )),
             Ok(arrival) if arrival.bytes == 0 => {
                 self.end = Some(End::Closed);
