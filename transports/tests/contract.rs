@@ -2,6 +2,7 @@
 
 mod common;
 
+use std::thread;
 use std::time::{Duration, Instant};
 
 use common::{
@@ -126,6 +127,31 @@ fn park_ends_by_interrupt_and_by_deadline() {
         );
         assert_eq!(client.receiver.try_recv(&mut message).unwrap(), Received::Empty);
         drop(server);
+    });
+}
+
+/// A wait that ends while somebody interrupts it may leave that to the next one, but not to all that follow.
+#[test]
+fn waits_are_waits_after_an_interrupt() {
+    const ROUNDS: usize = if cfg!(windows) { 50 } else { 100 };
+    over_every_transport(|mut client, _server| {
+        let mut message = Message::default();
+        assert_eq!(client.receiver.try_recv(&mut message).unwrap(), Received::Empty);
+        for _ in 0..ROUNDS {
+            let interrupt = client.receiver.interrupt();
+            let raising = thread::spawn(move || interrupt.raise());
+            while !raising.is_finished() {
+                client.receiver.park(false, Some(Instant::now())).unwrap();
+            }
+            raising.join().unwrap();
+            let waited = (0..10).any(|_| {
+                let began = Instant::now();
+                let deadline = began + Duration::from_millis(1);
+                client.receiver.park(false, Some(deadline)).unwrap();
+                began.elapsed() >= Duration::from_micros(500)
+            });
+            assert!(waited, "each wait ends at once");
+        }
     });
 }
 
@@ -518,6 +544,32 @@ fn a_listener_waits_and_is_interrupted() {
             || interrupt.raise(),
         );
     }
+}
+
+#[test]
+fn what_a_thread_began_outlives_it() {
+    over_every_transport(|mut client, mut server| {
+        for id in 0..10 {
+            // One thread begins to receive, another to send more than goes at once; both end.
+            let receiving = thread::spawn(move || {
+                let received = server.receiver.try_recv(&mut Message::default());
+                assert_eq!(received.unwrap(), Received::Empty);
+                server
+            });
+            server = receiving.join().unwrap();
+            let sending = thread::spawn(move || {
+                let sent = client.sender.try_send(&header(id), &mut body(2 << 20, id));
+                assert_eq!(sent.unwrap(), Sent::Accepted);
+                let _ = client.sender.flush().unwrap();
+                client
+            });
+            client = sending.join().unwrap();
+            together(
+                || flush(&mut client),
+                || assert!(receive(&mut server).body == body(2 << 20, id)),
+            );
+        }
+    });
 }
 
 #[test]

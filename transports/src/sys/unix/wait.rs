@@ -116,17 +116,21 @@ impl Bell {
             }
         };
         fence(Ordering::SeqCst);
-        if !self.raised.load(Ordering::SeqCst) {
-            Self::poll(wire, fds, deadline)?;
+        let mut rung = self.raised.load(Ordering::SeqCst);
+        if !rung {
+            rung = Self::poll(wire, fds, deadline)?;
         }
-        // In this order: what rings in between leaves the flag up for the next wait.
-        if self.raised.swap(false, Ordering::SeqCst) {
+        // Also without a flag: that may have been seen by the wait before, and the wire pulled only then. In this order: who
+        // rings in between ends the next wait as well.
+        if rung {
             wire.slacken();
+            self.raised.store(false, Ordering::SeqCst);
         }
         Ok(())
     }
 
-    fn poll<'a>(wire: &'a Wire, fds: &mut [PollFd<'a>], deadline: Option<Instant>) -> io::Result<()> {
+    /// Whether the wire was pulled.
+    fn poll<'a>(wire: &'a Wire, fds: &mut [PollFd<'a>], deadline: Option<Instant>) -> io::Result<bool> {
         let timeout = deadline.map(|deadline| {
             let left = deadline.saturating_duration_since(Instant::now());
             Timespec {
@@ -145,7 +149,7 @@ impl Bell {
             Err(error) => return Err(error.into()),
         }
         fds.clone_from_slice(&all[..count]);
-        Ok(())
+        Ok(!all[count].revents().is_empty())
     }
 }
 

@@ -107,7 +107,8 @@ impl Bell {
             }
         };
         fence(Ordering::SeqCst);
-        if !self.raised.load(Ordering::SeqCst) {
+        let mut rung = self.raised.load(Ordering::SeqCst);
+        if !rung {
             // The same event twice is once too often for the system.
             let all = [bell, one, other];
             let all = if std::ptr::eq(one, other) {
@@ -115,11 +116,13 @@ impl Bell {
             } else {
                 &all[..]
             };
-            Event::wait(all, deadline)?;
+            rung = Event::wait(all, deadline)? == Some(0);
         }
-        // In this order: what rings in between leaves the flag up for the next wait.
-        if self.raised.swap(false, Ordering::SeqCst) {
+        // Also without a flag: that may have been seen by the wait before, and the event set only then. In this order: who
+        // rings in between ends the next wait as well.
+        if rung {
             bell.reset();
+            self.raised.store(false, Ordering::SeqCst);
         }
         Ok(())
     }
@@ -135,7 +138,8 @@ impl Bell {
             }
         };
         fence(Ordering::SeqCst);
-        if !self.raised.load(Ordering::SeqCst) {
+        let mut rung = self.raised.load(Ordering::SeqCst);
+        if !rung {
             let socket = socket.as_socket();
             let mut entries = [
                 WSAPOLLFD {
@@ -150,11 +154,13 @@ impl Bell {
                 },
             ];
             poll(&mut entries, milliseconds_until(deadline))?;
+            rung = entries[1].revents != 0;
         }
-        // In this order: what rings in between leaves the flag up for the next wait.
-        if self.raised.swap(false, Ordering::SeqCst) {
+        // As above.
+        if rung {
             let mut byte = [0; 1];
             while wire.recv(&mut byte).is_ok() {}
+            self.raised.store(false, Ordering::SeqCst);
         }
         Ok(())
     }

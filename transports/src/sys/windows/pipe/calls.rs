@@ -3,20 +3,20 @@
 use std::io;
 use std::os::windows::io::{AsRawHandle, FromRawHandle, OwnedHandle};
 use std::ptr;
-use std::sync::OnceLock;
 
 use windows_sys::Win32::Foundation::{GENERIC_READ, GENERIC_WRITE, INVALID_HANDLE_VALUE};
 use windows_sys::Win32::Security::SECURITY_ATTRIBUTES;
 use windows_sys::Win32::Storage::FileSystem::{
     CreateFileW, FILE_FLAG_FIRST_PIPE_INSTANCE, FILE_FLAG_OVERLAPPED, OPEN_EXISTING, PIPE_ACCESS_DUPLEX,
-    SECURITY_IDENTIFICATION, SECURITY_SQOS_PRESENT,
+    SECURITY_IDENTIFICATION, SECURITY_SQOS_PRESENT, SetFileCompletionNotificationModes,
 };
-use windows_sys::Win32::System::IO::CreateIoCompletionPort;
+use windows_sys::Win32::System::IO::{BindIoCompletionCallback, LPOVERLAPPED_COMPLETION_ROUTINE};
 use windows_sys::Win32::System::Pipes::{
     CreateNamedPipeW, GetNamedPipeClientProcessId, GetNamedPipeServerProcessId, PIPE_READMODE_BYTE,
     PIPE_READMODE_MESSAGE, PIPE_REJECT_REMOTE_CLIENTS, PIPE_TYPE_BYTE, PIPE_TYPE_MESSAGE,
     PIPE_UNLIMITED_INSTANCES, PIPE_WAIT, SetNamedPipeHandleState, WaitNamedPipeW,
 };
+use windows_sys::Win32::System::WindowsProgramming::FILE_SKIP_COMPLETION_PORT_ON_SUCCESS;
 
 use super::security::OwnerOnly;
 use crate::endpoint::PipeMode;
@@ -60,9 +60,7 @@ pub(super) fn create(
             &attributes,
         )
     };
-    let pipe = own(pipe)?;
-    outlive_threads(&pipe)?;
-    Ok(pipe)
+    own(pipe)
 }
 
 /// Connects to a waiting instance. The server may ask who we are, and not act in our name.
@@ -80,9 +78,7 @@ pub(super) fn open(path: &[u16]) -> io::Result<OwnedHandle> {
             ptr::null_mut(),
         )
     };
-    let pipe = own(pipe)?;
-    outlive_threads(&pipe)?;
-    Ok(pipe)
+    own(pipe)
 }
 
 /// Reads messages, where the pipe has them, rather than bytes. Fails where it has none.
@@ -114,29 +110,13 @@ pub(super) fn server_process(pipe: &OwnedHandle) -> Option<u32> {
     (done != 0 && pid != 0).then_some(pid)
 }
 
-/// Has operations outlive the threads that begin them: the system cancels what a thread has begun when it ends, unless the
-/// handle belongs to a completion port. Nothing is ever taken from this one, since the operations' events say so.
-fn outlive_threads(pipe: &OwnedHandle) -> io::Result<()> {
-    static PORT: OnceLock<OwnedHandle> = OnceLock::new();
-    let port = match PORT.get() {
-        Some(port) => port,
-        None => {
-            // SAFETY: it makes a new port, with no file.
-            let port = unsafe { CreateIoCompletionPort(INVALID_HANDLE_VALUE, ptr::null_mut(), 0, 1) };
-            if port.is_null() {
-                return Err(io::Error::last_os_error());
-            }
-            // SAFETY: the system has just made this handle, and nobody else knows it.
-            let made = unsafe { OwnedHandle::from_raw_handle(port) };
-            PORT.get_or_init(|| made)
-        }
-    };
-    // SAFETY: both handles are open.
-    let joined = unsafe { CreateIoCompletionPort(pipe.as_raw_handle(), port.as_raw_handle(), 0, 0) };
-    if joined.is_null() {
-        return Err(io::Error::last_os_error());
-    }
-    Ok(())
+/// Has the system's thread pool call `ended` for each operation without an event that ends later than it began.
+pub(super) fn tell(pipe: &OwnedHandle, ended: LPOVERLAPPED_COMPLETION_ROUTINE) -> io::Result<()> {
+    // SAFETY: the handle is open. What `ended` may do with what it is given, those know who begin the operations.
+    check(unsafe { BindIoCompletionCallback(pipe.as_raw_handle(), ended, 0) })?;
+    let mode = FILE_SKIP_COMPLETION_PORT_ON_SUCCESS as u8;
+    // SAFETY: the handle is open.
+    check(unsafe { SetFileCompletionNotificationModes(pipe.as_raw_handle(), mode) })
 }
 
 pub(super) fn check(done: windows_sys::core::BOOL) -> io::Result<()> {

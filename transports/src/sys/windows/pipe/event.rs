@@ -5,7 +5,7 @@ use std::os::windows::io::{AsRawHandle, FromRawHandle, OwnedHandle};
 use std::ptr;
 use std::time::Instant;
 
-use windows_sys::Win32::Foundation::{HANDLE, WAIT_FAILED};
+use windows_sys::Win32::Foundation::{HANDLE, WAIT_FAILED, WAIT_OBJECT_0};
 use windows_sys::Win32::System::Threading::{
     CreateEventW, INFINITE, ResetEvent, SetEvent, WaitForMultipleObjects,
 };
@@ -39,8 +39,11 @@ impl Event {
         self.0.as_raw_handle()
     }
 
-    /// Blocks until one of at most three events is set, or the deadline has passed.
-    pub(in crate::sys::windows) fn wait(events: &[&Self], deadline: Option<Instant>) -> io::Result<()> {
+    /// Blocks until one of at most three events is set, or the deadline has passed. Tells which one, the first of several.
+    pub(in crate::sys::windows) fn wait(
+        events: &[&Self],
+        deadline: Option<Instant>,
+    ) -> io::Result<Option<usize>> {
         let mut handles = [ptr::null_mut(); 3];
         let mut count = 0;
         for (slot, event) in handles.iter_mut().zip(events) {
@@ -53,7 +56,8 @@ impl Event {
         if waited == WAIT_FAILED {
             return Err(io::Error::last_os_error());
         }
-        Ok(())
+        let first = (waited - WAIT_OBJECT_0) as usize;
+        Ok((first < events.len()).then_some(first))
     }
 }
 

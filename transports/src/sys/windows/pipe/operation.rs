@@ -1,4 +1,5 @@
-//! An overlapped operation, which the system works on while we do something else.
+//! Overlapped operations that can be begun again: reads, and waiting for a client. The system works on one while we do
+//! something else.
 
 use std::io;
 use std::os::windows::io::{AsRawHandle, OwnedHandle};
@@ -9,14 +10,14 @@ use windows_sys::Win32::Foundation::{
     ERROR_BROKEN_PIPE, ERROR_IO_INCOMPLETE, ERROR_IO_PENDING, ERROR_MORE_DATA, ERROR_NO_DATA,
     ERROR_OPERATION_ABORTED, ERROR_PIPE_CONNECTED, ERROR_PIPE_NOT_CONNECTED,
 };
-use windows_sys::Win32::Storage::FileSystem::{ReadFile, WriteFile};
+use windows_sys::Win32::Storage::FileSystem::ReadFile;
 use windows_sys::Win32::System::IO::{CancelIoEx, GetOverlappedResult, OVERLAPPED};
 use windows_sys::Win32::System::Pipes::ConnectNamedPipe;
 
 use super::Event;
 use super::calls::{BUFFER, check};
 
-/// At most one read, write or connect at a time, and the memory that it works on.
+/// At most one read or connect at a time, and the memory that it works on.
 ///
 /// The event is set whenever nothing is under way: the system resets it when it begins and sets it at the end, and we set
 /// it where nothing begins.
@@ -38,7 +39,7 @@ pub(super) enum Outcome {
     /// That many bytes were moved.
     Done(usize),
     UnderWay,
-    /// It was cancelled, though not by us: its thread has ended, on a system that goes by that in spite of the port.
+    /// It was cancelled, though not by us: the thread that began it has ended. Nothing was moved.
     Aborted,
     /// The other side has closed.
     Over,
@@ -53,7 +54,7 @@ impl Operation {
     /// With an event that others use when this does not, any more.
     pub(super) fn with_event(pipe: &Arc<OwnedHandle>, event: Arc<Event>, moves_data: bool) -> Self {
         let overlapped = OVERLAPPED {
-            // The lowest bit is no part of a handle: it keeps the completion from the port.
+            // The lowest bit is no part of a handle: it keeps the end from the thread pool, which is told of writes.
             hEvent: event.handle().map_addr(|handle| handle | 1),
             ..OVERLAPPED::default()
         };
@@ -94,15 +95,6 @@ impl Operation {
         // SAFETY: buffer and `OVERLAPPED` have as many bytes as is said, and stay where they are until the operation has
         // ended: `drop` waits for that.
         let done = unsafe { ReadFile(pipe, buffer, BUFFER, ptr::null_mut(), self.overlapped) };
-        self.begun(done)
-    }
-
-    /// Begins to write what is at the start of the buffer.
-    pub(super) fn write(&mut self, bytes: usize) -> io::Result<Outcome> {
-        let bytes = (bytes as u64).min(BUFFER.into()) as u32;
-        let (pipe, buffer) = (self.pipe.as_raw_handle(), self.begin());
-        // SAFETY: as for `read`.
-        let done = unsafe { WriteFile(pipe, buffer, bytes, ptr::null_mut(), self.overlapped) };
         self.begun(done)
     }
 
@@ -180,7 +172,8 @@ impl Drop for Operation {
     }
 }
 
-fn closed_or(code: u32) -> io::Result<Outcome> {
+/// What an operation came to that failed.
+pub(super) fn closed_or(code: u32) -> io::Result<Outcome> {
     match code {
         ERROR_BROKEN_PIPE | ERROR_PIPE_NOT_CONNECTED | ERROR_NO_DATA => Ok(Outcome::Over),
         ERROR_OPERATION_ABORTED => Ok(Outcome::Aborted),

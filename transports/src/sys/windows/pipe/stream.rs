@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::Event;
 use super::operation::{Operation, Outcome};
+use super::write::Write;
 use crate::endpoint::PipeMode;
 use crate::sys::Arrival;
 use crate::{Header, Identity};
@@ -30,7 +31,7 @@ struct Reading {
 }
 
 struct Writing {
-    operation: Operation,
+    operation: Write,
     /// Bytes that are on their way, and that the caller believes to have still.
     given: usize,
     /// In message mode, bytes of our message that are still to be given.
@@ -42,7 +43,7 @@ impl PipeStream {
     pub(super) fn new(pipe: OwnedHandle, mode: PipeMode, identity: Identity) -> io::Result<Self> {
         let pipe = Arc::new(pipe);
         let reading = Operation::new(&pipe)?;
-        let writing = Operation::new(&pipe)?;
+        let writing = Write::new(&pipe)?;
         Ok(Self {
             readable: Arc::clone(reading.event()),
             writable: Arc::clone(writing.event()),
@@ -181,14 +182,14 @@ impl Writing {
                     return Ok(taken);
                 }
                 self.given = given;
-                self.operation.write(given)?
+                self.operation.begin(given)?
             };
             match outcome {
                 Outcome::Done(bytes) if bytes == self.given => {
                     taken += bytes;
                     self.given = 0;
                 }
-                // The system writes all, or fails; how much of an aborted write was read nobody can say.
+                // The system writes all, or fails; nobody but us cancels a write.
                 Outcome::Done(_) | Outcome::Over | Outcome::Aborted => {
                     return Err(io::ErrorKind::BrokenPipe.into());
                 }
