@@ -49,7 +49,7 @@ fn serve(systems: &[&dyn System], json: &str) -> Result<(), Error> {
         std::process::exit(0);
     });
     pin(Role::Server, &job)?;
-    chosen(systems, &job)?.serve(&job, Ready(()))
+    chosen(systems, &job)?.serve(&job, Ready::on_standard_output())
 }
 
 fn measure(systems: &[&dyn System], json: &str) -> Result<(), Error> {

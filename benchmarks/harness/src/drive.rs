@@ -39,9 +39,9 @@ where
         Waiting::Blocking => {
             let workers = at_once(connect)?;
             match job.load.case {
-                Case::Idle => at_once(idle(job, workers, |time| async move { thread::sleep(time) })),
+                Case::Idle => at_once(idle(job, workers, asleep)),
                 Case::Post => at_once(stream(job, workers)),
-                Case::Echo | Case::EchoBytes => on_threads(job, workers),
+                _ => on_threads(job, workers),
             }
         }
         // Spawned, not run by `block_on` itself: there, a multi-thread runtime polls on a thread of its own and each
@@ -52,12 +52,17 @@ where
                 match own.load.case {
                     Case::Idle => idle(&own, workers, tokio::time::sleep).await,
                     Case::Post => stream(&own, workers).await,
-                    Case::Echo | Case::EchoBytes => in_tasks(&own, workers).await,
+                    _ => in_tasks(&own, workers).await,
                 }
             })
             .await?
         }),
     }
+}
+
+/// A pause without a runtime.
+async fn asleep(time: Duration) {
+    thread::sleep(time);
 }
 
 /// The runtime of a mode.
@@ -79,9 +84,12 @@ struct Window {
     closes: Instant,
 }
 
-/// What one worker saw.
-#[derive(Default)]
-struct Samples {
+/// What one worker saw. It comes with the worker itself: if its connection closed when it is done, a server's thread
+/// might end with it, and take the record of its processor time along.
+struct Samples<W> {
+    _worker: W,
+    /// Its place in the order of connecting.
+    place: usize,
     /// Nanoseconds of each turn; all of them, so that percentiles are exact. A turn of over 4 s counts as 4 s.
     turns: Vec<u32>,
     calls: u64,
@@ -111,31 +119,50 @@ impl Window {
 
 type Watch = thread::JoinHandle<Result<(Used, Used), Error>>;
 
-/// Makes calls until the window closes. Each turn starts where the last one ended: one look at the clock a turn.
-///
-/// Gives the worker back: if its connection closed here, a server's thread might end with it, and take the record of
-/// its processor time along.
-async fn repeat<W: Worker>(mut worker: W, window: Window) -> Result<(W, Samples), Error> {
-    let mut samples = Samples::default();
+/// Makes calls until the window closes. Each turn starts where the last one ended, or when the silence before it does:
+/// one look at the clock a turn, or two.
+async fn repeat<W, P>(
+    job: &Job,
+    window: Window,
+    (place, mut worker): (usize, W),
+    pause: impl Fn(Duration) -> P,
+) -> Result<Samples<W>, Error>
+where
+    W: Worker,
+    P: Future<Output = ()>,
+{
+    let silence = job.load.case.silence();
+    let (mut turns, mut all) = (Vec::new(), 0);
     let mut before = Instant::now();
     while before < window.closes {
+        if !silence.is_zero() {
+            pause(silence).await;
+            before = Instant::now();
+        }
         let calls = worker.turn().await?;
         let after = Instant::now();
         if before >= window.opens && after <= window.closes {
-            samples
-                .turns
-                .push(u32::try_from((after - before).as_nanos()).unwrap_or(u32::MAX));
-            samples.calls += u64::from(calls);
+            turns.push(u32::try_from((after - before).as_nanos()).unwrap_or(u32::MAX));
+            all += u64::from(calls);
         }
         before = after;
     }
-    Ok((worker, samples))
+    Ok(Samples {
+        _worker: worker,
+        place,
+        turns,
+        calls: all,
+    })
 }
 
 async fn in_tasks<W: Worker>(job: &Job, workers: Vec<W>) -> Result<Measured, Error> {
     let window = Window::of(job);
     let watch = window.watch(job);
-    let mut tasks: JoinSet<_> = workers.into_iter().map(|worker| repeat(worker, window)).collect();
+    let mut tasks = JoinSet::new();
+    for worker in workers.into_iter().enumerate() {
+        let job = job.clone();
+        tasks.spawn(async move { repeat(&job, window, worker, tokio::time::sleep).await });
+    }
     let mut all = Vec::new();
     while let Some(samples) = tasks.join_next().await {
         all.push(samples??);
@@ -148,7 +175,11 @@ fn on_threads<W: Worker>(job: &Job, workers: Vec<W>) -> Result<Measured, Error> 
     let watch = window.watch(job);
     let threads: Vec<_> = workers
         .into_iter()
-        .map(|worker| thread::spawn(move || at_once(repeat(worker, window))))
+        .enumerate()
+        .map(|worker| {
+            let job = job.clone();
+            thread::spawn(move || at_once(repeat(&job, window, worker, asleep)))
+        })
         .collect();
     let mut all = Vec::new();
     for thread in threads {
@@ -157,18 +188,34 @@ fn on_threads<W: Worker>(job: &Job, workers: Vec<W>) -> Result<Measured, Error> 
     closed_loop(job, watch, all)
 }
 
-fn closed_loop<W>(job: &Job, watch: Watch, all: Vec<(W, Samples)>) -> Result<Measured, Error> {
+fn closed_loop<W>(job: &Job, watch: Watch, mut all: Vec<Samples<W>>) -> Result<Measured, Error> {
     let (before, after) = watch
         .join()
         .map_err(|_| "the reader of the processor time panicked")??;
     let mut measured = measured(job, job.measure, before, after)?;
-    measured.calls = all.iter().map(|(_, samples)| samples.calls).sum();
-    let mut turns: Vec<u32> = all.into_iter().flat_map(|(_, samples)| samples.turns).collect();
+    all.sort_unstable_by_key(|samples| samples.place);
+    if job.load.case == Case::Beside {
+        let large = all.split_off(1.min(all.len()));
+        measured.beside = Some(large.iter().map(|samples| samples.calls).sum());
+    }
+    measured.calls = all.iter().map(|samples| samples.calls).sum();
+    measured.share = share(job, &all);
+    let mut turns: Vec<u32> = all.into_iter().flat_map(|samples| samples.turns).collect();
     turns.sort_unstable();
     let percentile = |hundredths| turns.get(turns.len() * hundredths / 100).map(|&ns| u64::from(ns));
     measured.p50_ns = percentile(50);
     measured.p99_ns = percentile(99);
     Ok(measured)
+}
+
+/// What the slowest connection did for each call of the fastest; `None` of one connection.
+fn share<W>(job: &Job, all: &[Samples<W>]) -> Option<f64> {
+    let connections = all.chunks(job.load.workers().len());
+    let calls: Vec<u64> = connections
+        .map(|workers| workers.iter().map(|samples| samples.calls).sum())
+        .collect();
+    let (least, most) = (calls.iter().min()?, calls.iter().max()?);
+    (calls.len() > 1 && *most > 0).then(|| *least as f64 / *most as f64)
 }
 
 /// One-way messages: the time counts until the server has received them all, whatever was buffered on the way.
@@ -212,6 +259,7 @@ where
 /// What is measured besides calls.
 fn measured(job: &Job, wall: Duration, before: Used, after: Used) -> Result<Measured, Error> {
     let cpu_ns = after.own.saturating_sub(before.own);
+    let (own_rss_kb, server_rss_kb) = peak_memory(job)?;
     Ok(Measured {
         p50_ns: None,
         p99_ns: None,
@@ -222,7 +270,10 @@ fn measured(job: &Job, wall: Duration, before: Used, after: Used) -> Result<Meas
             .machine
             .saturating_sub(before.machine)
             .saturating_sub(cpu_ns),
-        rss_kb: peak_memory(job)?,
+        rss_kb: own_rss_kb + server_rss_kb,
+        server_rss_kb,
+        share: None,
+        beside: None,
     })
 }
 

@@ -14,11 +14,53 @@ pub enum Case {
     Echo,
     /// Bytes go there and come back in the system's cheapest form for bytes.
     EchoBytes,
+    /// Bytes go there, one byte of each page is added up, the sum comes back. The caller writes one byte of each page
+    /// before it sends: in place, where a system lends the memory that it sends from, else in a buffer of its own.
+    Sum,
+    /// Nothing there, nothing back. This and the three that follow are the calls of LRPC (Bershad and others, 1990).
+    Null,
+    /// Two integers there, their sum back.
+    Add,
+    /// Bytes there, nothing back.
+    BigIn,
+    /// Bytes there and back.
+    BigInOut,
     /// One-way messages, as fast as they go; counted until the last one has arrived.
     Post,
-    /// A connection that nobody uses: what it costs in processor time.
+    /// Connections that nobody uses: what they cost in processor time and memory.
     Idle,
+    /// An echo after a millisecond in which nothing was called; the silence is not part of its time.
+    #[serde(rename = "after_1ms")]
+    After1Ms,
+    /// The same after ten milliseconds.
+    #[serde(rename = "after_10ms")]
+    After10Ms,
+    /// Echoes of [`SMALL`] bytes while bodies of the load's size are echoed on the same connection, one after another.
+    /// Times and calls are those of the small ones.
+    Beside,
 }
+
+/// What the server is asked for; several cases ask for the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Call {
+    /// The bytes back, as a `Vec<u8>`.
+    Echo,
+    /// The bytes back, in the system's cheapest form for bytes.
+    EchoBytes,
+    /// The sum of one byte of each page of the bytes.
+    Sum,
+    /// Nothing.
+    Null,
+    /// The sum of two integers.
+    Add,
+    /// Nothing, for bytes.
+    Take,
+    /// No answer at all, for bytes.
+    Post,
+}
+
+/// Bytes in a message that counts as small.
+pub const SMALL: usize = 32;
 
 /// A case with its numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -31,6 +73,67 @@ pub struct Load {
     pub in_flight: usize,
     /// Connections between the two processes.
     pub connections: usize,
+}
+
+impl Case {
+    /// Every case, in the order of the tables.
+    pub const ALL: [Self; 12] = [
+        Self::Null,
+        Self::Add,
+        Self::BigIn,
+        Self::BigInOut,
+        Self::Echo,
+        Self::EchoBytes,
+        Self::Sum,
+        Self::Post,
+        Self::After1Ms,
+        Self::After10Ms,
+        Self::Beside,
+        Self::Idle,
+    ];
+
+    /// How long nothing is called before each call.
+    #[must_use]
+    pub fn silence(self) -> Duration {
+        match self {
+            Self::After1Ms => Duration::from_millis(1),
+            Self::After10Ms => Duration::from_millis(10),
+            _ => Duration::ZERO,
+        }
+    }
+}
+
+impl Load {
+    /// What is called.
+    #[must_use]
+    pub fn call(&self) -> Call {
+        match self.case {
+            Case::EchoBytes => Call::EchoBytes,
+            Case::Sum => Call::Sum,
+            Case::Null => Call::Null,
+            Case::Add => Call::Add,
+            Case::BigIn => Call::Take,
+            Case::Post => Call::Post,
+            Case::Echo | Case::BigInOut | Case::Idle | Case::After1Ms | Case::After10Ms | Case::Beside => {
+                Call::Echo
+            }
+        }
+    }
+
+    /// The workers of one connection, by the bytes that each of them sends.
+    #[must_use]
+    pub fn workers(&self) -> Vec<usize> {
+        match self.case {
+            Case::Beside => vec![SMALL, self.size],
+            _ => vec![self.size; self.in_flight],
+        }
+    }
+
+    /// The largest body of this load, in bytes.
+    #[must_use]
+    pub fn largest(&self) -> usize {
+        self.size.max(SMALL)
+    }
 }
 
 /// How a process waits for messages.
@@ -117,6 +220,12 @@ pub struct Measured {
     pub others_ns: u64,
     /// The most memory that was resident, both processes added, in KiB.
     pub rss_kb: u64,
+    /// The server's part of it; 0 if it has no process of its own.
+    pub server_rss_kb: u64,
+    /// Of several connections, what the slowest one did for each call of the fastest.
+    pub share: Option<f64>,
+    /// Large bodies that passed meanwhile, of [`Case::Beside`].
+    pub beside: Option<u64>,
 }
 
 impl fmt::Display for Case {
@@ -124,8 +233,16 @@ impl fmt::Display for Case {
         f.write_str(match self {
             Self::Echo => "echo",
             Self::EchoBytes => "echo_bytes",
+            Self::Sum => "sum",
+            Self::Null => "null",
+            Self::Add => "add",
+            Self::BigIn => "big_in",
+            Self::BigInOut => "big_in_out",
             Self::Post => "post",
             Self::Idle => "idle",
+            Self::After1Ms => "after_1ms",
+            Self::After10Ms => "after_10ms",
+            Self::Beside => "beside",
         })
     }
 }
@@ -162,6 +279,11 @@ impl Mode {
         client: Waiting::Blocking,
         server: Waiting::MultiThread,
     };
+    /// A blocking client of a server on a current-thread runtime.
+    pub const BLOCKING_CURRENT: Self = Self {
+        client: Waiting::Blocking,
+        server: Waiting::CurrentThread,
+    };
     /// Current-thread runtimes on both sides.
     pub const CURRENT: Self = Self {
         client: Waiting::CurrentThread,
@@ -172,4 +294,19 @@ impl Mode {
         client: Waiting::MultiThread,
         server: Waiting::MultiThread,
     };
+
+    /// The mode that is written like `ct/mt`.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let (client, server) = text.split_once('/')?;
+        let waiting = |text| {
+            [Waiting::Blocking, Waiting::CurrentThread, Waiting::MultiThread]
+                .into_iter()
+                .find(|waiting| waiting.to_string() == text)
+        };
+        Some(Self {
+            client: waiting(client)?,
+            server: waiting(server)?,
+        })
+    }
 }

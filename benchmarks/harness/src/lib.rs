@@ -12,35 +12,12 @@
 pub mod child;
 mod drive;
 mod job;
+mod payload;
 mod process;
 mod system;
 
 pub use drive::{Worker, drive, runtime};
-pub use job::{Case, Job, Load, Measured, Mode, Placement, Variant, Waiting};
+pub use job::{Call, Case, Job, Load, Measured, Mode, Placement, SMALL, Variant, Waiting};
+pub use payload::{Payload, check_echo, sum};
 pub use process::{busy, processors};
-pub use system::{Error, Offer, Ready, System, offers};
-
-/// The body that clients send: a pattern, so that a reply that is shifted or cut is noticed.
-#[must_use]
-pub fn body(size: usize) -> Vec<u8> {
-    (0..size)
-        .map(|at| (at.wrapping_mul(167) ^ (at >> 8)) as u8)
-        .collect()
-}
-
-/// Checks that `reply` is the echo of `body`: its length and both ends. Not every byte: comparing 1 MiB would add
-/// 20 µs to a call of 400.
-///
-/// # Errors
-/// If the reply is not the echo.
-pub fn check_echo(body: &[u8], reply: &[u8]) -> Result<(), Error> {
-    let ends = body.len().min(16);
-    let same = reply.len() == body.len()
-        && reply[..ends] == body[..ends]
-        && reply[reply.len() - ends..] == body[body.len() - ends..];
-    if same {
-        Ok(())
-    } else {
-        Err(format!("{} bytes came back for {}, or others", reply.len(), body.len()).into())
-    }
-}
+pub use system::{Answer, Error, Offer, Ready, System, offers};

@@ -69,12 +69,12 @@ pub(crate) fn used(job: &Job) -> Result<Used, Error> {
     })
 }
 
-/// The most memory that this process and the server had resident, in KiB.
-pub(crate) fn peak_memory(job: &Job) -> Result<u64, Error> {
+/// The most memory that this process, and the server, had resident, in KiB.
+pub(crate) fn peak_memory(job: &Job) -> Result<(u64, u64), Error> {
     let server = job
         .server
         .map_or(Ok(0), |id| peak(Path::new(&format!("/proc/{id}/status"))))?;
-    Ok(peak(Path::new("/proc/self/status"))? + server)
+    Ok((peak(Path::new("/proc/self/status"))?, server))
 }
 
 /// Processors that were busy over `pause` with whatever runs on this machine.

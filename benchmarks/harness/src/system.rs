@@ -1,6 +1,7 @@
 //! What a benchmarked system implements.
 
 use std::io::Write;
+use std::sync::mpsc;
 
 use serde::{Deserialize, Serialize};
 
@@ -14,8 +15,8 @@ pub trait System: Sync {
     /// The ways to run it. The name in each is the system's own, the same in all.
     fn variants(&self) -> Vec<Variant>;
 
-    /// Whether `variant` can carry `load`, and a remark for its rows (empty for none).
-    fn offers(&self, variant: &Variant, load: &Load) -> Option<&'static str>;
+    /// Whether `variant` can carry `load`.
+    fn offers(&self, variant: &Variant, load: &Load) -> Answer;
 
     /// Serves until the process is killed; says through `ready` where, as soon as clients may connect.
     ///
@@ -30,27 +31,54 @@ pub trait System: Sync {
     fn drive(&self, job: &Job) -> Result<Measured, Error>;
 }
 
-/// A variant that can carry a load.
+/// Whether a variant can carry a load.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// It can; with a remark for its rows, empty for none.
+    Yes(&'static str),
+    /// It cannot, for this reason: what a table says in place of a figure.
+    No(&'static str),
+    /// The question does not arise, and there is no row: a floor that is none for this load, say.
+    Pointless,
+}
+
+/// An answer that makes a row: figures, or the reason why there are none.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Offer {
     /// How the system runs.
     pub variant: Variant,
     /// What it carries.
     pub load: Load,
-    /// A remark for its rows.
+    /// Whether it can.
+    pub able: bool,
+    /// A remark for its rows, or why it cannot.
     pub note: String,
 }
 
 /// Tells the coordinator where the server listens.
 #[derive(Debug)]
-pub struct Ready(pub(crate) ());
+pub struct Ready(Option<mpsc::Sender<String>>);
 
 impl Ready {
+    pub(crate) fn on_standard_output() -> Self {
+        Self(None)
+    }
+
+    /// For a server in this process: the address comes out of the receiver.
+    #[must_use]
+    pub fn here() -> (Self, mpsc::Receiver<String>) {
+        let (sender, receiver) = mpsc::channel();
+        (Self(Some(sender)), receiver)
+    }
+
     /// Clients may connect to `address` from now on; it reaches them as `job.address`.
     ///
     /// # Errors
     /// If the coordinator is gone.
     pub fn announce(self, address: &str) -> Result<(), Error> {
+        if let Some(here) = self.0 {
+            return Ok(here.send(address.to_owned())?);
+        }
         let mut out = std::io::stdout().lock();
         writeln!(out, "ready {address}")?;
         out.flush()?;
@@ -58,20 +86,24 @@ impl Ready {
     }
 }
 
-/// Everything that `systems` offer for `loads`.
+/// Everything that `systems` say to `loads`.
 #[must_use]
 pub fn offers(systems: &[&dyn System], loads: &[Load]) -> Vec<Offer> {
     let mut all = Vec::new();
     for load in loads {
         for system in systems {
             for variant in system.variants() {
-                if let Some(note) = system.offers(&variant, load) {
-                    all.push(Offer {
-                        variant,
-                        load: *load,
-                        note: note.to_owned(),
-                    });
-                }
+                let (able, note) = match system.offers(&variant, load) {
+                    Answer::Yes(note) => (true, note),
+                    Answer::No(reason) => (false, reason),
+                    Answer::Pointless => continue,
+                };
+                all.push(Offer {
+                    variant,
+                    load: *load,
+                    able,
+                    note: note.to_owned(),
+                });
             }
         }
     }

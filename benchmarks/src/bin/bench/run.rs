@@ -2,19 +2,19 @@
 
 use std::fs::File;
 use std::io::{BufWriter, IsTerminal, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use bench_harness::{Case, Error, Job, Measured, Offer, Placement, busy, offers, processors};
+use bench_harness::{Error, Job, Measured, Offer, Placement, busy, offers, processors};
 
 use crate::arguments::Arguments;
 use crate::measure::measure;
 use crate::row::Row;
-use crate::{peers, plan, ratios, systems, table};
+use crate::{charts, goals, peers, plan, ratios, report, systems, table};
 
 /// Processors that may be busy with something else before a measurement counts as disturbed. A compiler takes a whole
 /// one; the ticks in which the kernel counts are off by up to a tenth.
-const DISTURBED: f64 = 0.15;
+pub(crate) const DISTURBED: f64 = 0.15;
 
 /// Something to measure, and the binary that can.
 struct Entry {
@@ -28,31 +28,59 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Error> {
     if cfg!(debug_assertions) {
         eprintln!("bench: built without --release, so the figures mean nothing");
     }
-    let entries = entries(arguments)?;
-    if arguments.list {
-        entries
-            .iter()
-            .for_each(|entry| println!("{}", plan::words(&entry.offer, entry.placement)));
-        return Ok(());
+    let rows = match &arguments.from {
+        Some(file) => read(file)?,
+        None => {
+            let entries = entries(arguments)?;
+            if arguments.list {
+                entries
+                    .iter()
+                    .for_each(|entry| println!("{}", plan::words(&entry.offer, entry.placement)));
+                return Ok(());
+            }
+            measured(arguments, &entries)?
+        }
+    };
+    table::print(&rows);
+    ratios::print(&rows);
+    if arguments.goals {
+        println!("\n### {}\n\n{}", goals::title(&rows), goals::table(&rows));
     }
+    if let Some(file) = &arguments.report {
+        report::rewrite(file, &rows, arguments.from.is_none())?;
+    }
+    if let Some(directory) = &arguments.charts {
+        charts::draw(directory, &rows)?;
+    }
+    Ok(())
+}
+
+/// The rows of an earlier run.
+fn read(file: &Path) -> Result<Vec<Row>, Error> {
+    let lines = std::fs::read_to_string(file)?;
+    let rows: Result<Vec<Row>, _> = lines.lines().map(serde_json::from_str).collect();
+    Ok(rows.map_err(|error| format!("{}: {error}", file.display()))?)
+}
+
+/// Measures everything, run by run.
+fn measured(arguments: &Arguments, entries: &[Entry]) -> Result<Vec<Row>, Error> {
     let mut json = match &arguments.json {
         Some(path) => Some(BufWriter::new(File::create(path)?)),
         None => None,
     };
     let mut rows = Vec::new();
     for run in 0..arguments.runs {
-        for (done, entry) in interleaved(&entries, run).enumerate() {
+        for (done, entry) in interleaved(entries, run).enumerate() {
             progress(run, arguments.runs, done, entries.len());
             let row = row(arguments, entry, run)?;
             if let Some(json) = &mut json {
                 serde_json::to_writer(&mut *json, &row)?;
                 writeln!(json)?;
+                // A run takes long: what is measured is kept if it ends early.
+                json.flush()?;
             }
             rows.push(row);
         }
-    }
-    if let Some(mut json) = json {
-        json.flush()?;
     }
     let disturbed = rows
         .iter()
@@ -64,9 +92,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Error> {
             rows.len()
         );
     }
-    table::print(&rows);
-    ratios::print(&rows);
-    Ok(())
+    Ok(rows)
 }
 
 fn entries(arguments: &Arguments) -> Result<Vec<Entry>, Error> {
@@ -97,7 +123,7 @@ fn entries(arguments: &Arguments) -> Result<Vec<Entry>, Error> {
     for load in &loads {
         for placement in [Placement::Same, Placement::Split, Placement::Free] {
             for (offer, binary) in offered.iter().filter(|(offer, _)| offer.load == *load) {
-                if plan::placements(offer, processors).contains(&placement)
+                if plan::placements(offer, processors, arguments.quick).contains(&placement)
                     && arguments.wants(&plan::words(offer, placement))
                 {
                     entries.push(Entry {
@@ -129,6 +155,9 @@ fn interleaved(entries: &[Entry], run: usize) -> impl Iterator<Item = &Entry> {
 /// Measures, again and again if other processes disturb it and patience lasts; the least disturbed attempt counts.
 fn row(arguments: &Arguments, entry: &Entry, run: usize) -> Result<Row, Error> {
     let key = (entry.offer.load, entry.offer.variant.clone(), entry.placement);
+    if !entry.offer.able {
+        return Ok(Row::unable(&key, run, &entry.offer.note));
+    }
     let patient_until = Instant::now() + arguments.patience;
     let mut best: Option<Row> = None;
     loop {
@@ -157,11 +186,7 @@ fn attempt(arguments: &Arguments, entry: &Entry) -> Result<Result<Measured, Stri
         load: *load,
         placement: entry.placement,
         warm_up: arguments.warm_up,
-        measure: if load.case == Case::Idle {
-            arguments.idle
-        } else {
-            arguments.measure
-        },
+        measure: arguments.measure(load),
         directory: directory.path().to_owned(),
         address: String::new(),
         server: None,

@@ -1,6 +1,6 @@
 //! The table of medians, as Markdown that also reads well on a terminal.
 
-use bench_harness::{Case, Load};
+use bench_harness::{Case, Load, SMALL};
 
 use crate::row::Row;
 use crate::statistics::{number, spread, time};
@@ -9,19 +9,19 @@ use crate::statistics::{number, spread, time};
 pub(crate) fn print(rows: &[Row]) {
     let mut loads: Vec<Load> = Vec::new();
     for row in rows {
-        if !loads.contains(&load(row)) {
-            loads.push(load(row));
+        if !loads.contains(&row.load()) {
+            loads.push(row.load());
         }
     }
     for wanted in loads {
         let mut lines = vec![head(wanted.case)];
         let mut seen = Vec::new();
-        for row in rows.iter().filter(|row| load(row) == wanted) {
+        for row in rows.iter().filter(|row| row.load() == wanted) {
             if !seen.contains(&key(row)) {
                 seen.push(key(row));
                 let same: Vec<&Row> = rows
                     .iter()
-                    .filter(|other| load(other) == wanted && key(other) == key(row))
+                    .filter(|other| other.load() == wanted && key(other) == key(row))
                     .collect();
                 lines.push(line(wanted.case, &same));
             }
@@ -60,19 +60,31 @@ pub(crate) fn markdown(lines: &[Vec<String>]) -> String {
     text
 }
 
-fn title(load: Load) -> String {
-    let size = match load.size {
-        size if size >= 1 << 20 => format!("{} MiB", size >> 20),
-        size if size >= 1 << 10 => format!("{} KiB", size >> 10),
-        size => format!("{size} B"),
-    };
+/// A size as people write it.
+pub(crate) fn size(bytes: usize) -> String {
+    match bytes {
+        bytes if bytes >= 1 << 20 => format!("{} MiB", bytes >> 20),
+        bytes if bytes >= 1 << 10 => format!("{} KiB", bytes >> 10),
+        bytes => format!("{bytes} B"),
+    }
+}
+
+/// A load as people call it.
+pub(crate) fn title(load: Load) -> String {
+    let size = size(load.size);
     match load.case {
-        Case::Idle => "idle connection".to_owned(),
+        Case::Null => "null".to_owned(),
+        Case::Add => "add".to_owned(),
+        Case::Idle => format!("idle, {} connection(s)", load.connections),
         Case::Post => format!("post {size}, one way"),
-        case => format!(
-            "{case} {size}, {} in flight on {} connection(s)",
-            load.in_flight, load.connections
-        ),
+        Case::After1Ms => format!("echo {size} after 1 ms of silence"),
+        Case::After10Ms => format!("echo {size} after 10 ms of silence"),
+        Case::Beside => format!("echo {} beside echoes of {size}", self::size(SMALL)),
+        case => match (load.in_flight, load.connections) {
+            (1, 1) => format!("{case} {size}"),
+            (in_flight, 1) => format!("{case} {size}, {in_flight} in flight"),
+            (in_flight, connections) => format!("{case} {size}, {connections} connections × {in_flight}"),
+        },
     }
 }
 
@@ -80,7 +92,8 @@ fn head(case: Case) -> Vec<String> {
     let figures: &[&str] = match case {
         Case::Idle => &["processors busy"],
         Case::Post => &["messages/s [least–most]", "cpu/message"],
-        Case::Echo | Case::EchoBytes => &["p50 [least–most]", "p99", "calls/s", "cpu/call"],
+        Case::Beside => &["p50 [least–most]", "p99", "calls/s", "large/s", "cpu/call"],
+        _ => &["p50 [least–most]", "p99", "calls/s", "cpu/call"],
     };
     let first = ["system", "transport", "mode", "placed"];
     first
@@ -123,10 +136,13 @@ fn line(case: Case, rows: &[&Row]) -> Vec<String> {
             cells.push(with_extremes(|row| row.calls_per_s, number));
             cells.push(median(|row| row.cpu_ns_per_call, time));
         }
-        Case::Echo | Case::EchoBytes => {
+        case => {
             cells.push(with_extremes(|row| row.p50_ns.map(|ns| ns as f64), time));
             cells.push(median(|row| row.p99_ns.map(|ns| ns as f64), time));
             cells.push(median(|row| row.calls_per_s, number));
+            if case == Case::Beside {
+                cells.push(median(|row| row.beside_per_s, number));
+            }
             cells.push(median(|row| row.cpu_ns_per_call, time));
         }
     }
@@ -141,15 +157,6 @@ fn line(case: Case, rows: &[&Row]) -> Vec<String> {
         .map_or(first.note.clone(), |row| format!("FAILED: {}", row.note));
     cells.push(note);
     cells
-}
-
-fn load(row: &Row) -> Load {
-    Load {
-        case: row.case,
-        size: row.size,
-        in_flight: row.in_flight,
-        connections: row.connections,
-    }
 }
 
 fn key(row: &Row) -> (&str, &str, bench_harness::Mode, bench_harness::Placement) {

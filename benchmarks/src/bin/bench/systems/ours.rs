@@ -1,13 +1,67 @@
 //! ipc-rpc.
 
-use std::sync::Arc;
+use std::path::Path;
 use std::sync::mpsc;
 
 use bench_harness::{
-    Case, Error, Job, Load, Measured, Mode, Ready, System, Variant, Waiting, Worker, body, check_echo, drive,
-    runtime,
+    Answer, Call, Case, Error, Job, Load, Measured, Mode, Payload, Ready, SMALL, System, Variant, Waiting,
+    Worker, check_echo, drive, runtime, sum,
 };
-use ipc_rpc::Server;
+use ipc_rpc::{Endpoint, Server};
+
+/// A transport as the benchmarks use it. A new one is a line in [`TRANSPORTS`].
+struct Transport {
+    /// What the tables call it.
+    name: &'static str,
+    /// Where the server listens; the directory is the measurement's own, and the clients connect to what it becomes.
+    endpoint: fn(&Path) -> String,
+    /// Settings of both sides beyond the default.
+    settings: fn(Endpoint) -> Endpoint,
+    /// Both sides live in one process.
+    in_process: bool,
+}
+
+const TRANSPORTS: &[Transport] = &[
+    Transport {
+        name: "unix",
+        endpoint: |directory| format!("unix:{}", directory.join("bench.sock").display()),
+        settings: |endpoint| endpoint,
+        in_process: false,
+    },
+    Transport {
+        name: "pipe",
+        // Pipes have names, in the user's own directory.
+        endpoint: |directory| format!("pipe:{}", name_of(directory)),
+        settings: |endpoint| endpoint,
+        in_process: false,
+    },
+    Transport {
+        name: "tcp",
+        endpoint: |_| "tcp:127.0.0.1:0".to_owned(),
+        settings: |endpoint| endpoint,
+        in_process: false,
+    },
+    Transport {
+        name: "mem",
+        endpoint: |_| "mem:bench".to_owned(),
+        settings: |endpoint| endpoint,
+        in_process: true,
+    },
+];
+
+/// The largest body is 64 MiB and what the codec writes before it.
+const LARGEST: usize = 65 << 20;
+
+/// A name that no other measurement has: that of its directory.
+fn name_of(directory: &Path) -> String {
+    let name = directory.file_name().unwrap_or_default().to_string_lossy();
+    name.trim_start_matches('.').to_owned()
+}
+
+fn transport(job: &Job) -> Result<&'static Transport, Error> {
+    let named = |transport: &&Transport| transport.name == job.variant.transport;
+    Ok(TRANSPORTS.iter().find(named).ok_or("no such transport")?)
+}
 
 /// ipc-rpc, over each of its transports.
 pub(crate) struct Ours;
@@ -19,12 +73,14 @@ pub(crate) trait Bench {
     async fn echo(&self, data: &[u8]) -> Vec<u8>;
     /// Gives the bytes back, as the type that users take who share buffers.
     async fn echo_bytes(&self, data: &[u8]) -> bytes::Bytes;
-    /// Adds all bytes.
+    /// Adds one byte of each page.
     async fn sum(&self, data: &[u8]) -> u64;
     /// Adds two numbers.
     async fn add(&self, a: u64, b: u64) -> u64;
     /// Does nothing.
     async fn null(&self);
+    /// Takes bytes.
+    async fn take(&self, data: &[u8]);
     /// Takes bytes and says nothing.
     #[rpc(oneway)]
     async fn post(&self, data: &[u8]);
@@ -42,7 +98,7 @@ impl Bench for Echo {
     }
 
     async fn sum(&self, data: &[u8]) -> u64 {
-        data.iter().map(|&byte| u64::from(byte)).sum()
+        sum(data)
     }
 
     async fn add(&self, a: u64, b: u64) -> u64 {
@@ -51,6 +107,10 @@ impl Bench for Echo {
 
     async fn null(&self) {}
 
+    async fn take(&self, data: &[u8]) {
+        std::hint::black_box(data);
+    }
+
     async fn post(&self, data: &[u8]) {
         std::hint::black_box(data);
     }
@@ -58,59 +118,51 @@ impl Bench for Echo {
 
 impl System for Ours {
     fn variants(&self) -> Vec<Variant> {
-        ["unix", "tcp", "mem"]
-            .into_iter()
+        TRANSPORTS
+            .iter()
             .flat_map(|transport| {
-                [Mode::BLOCKING, Mode::CURRENT, Mode::MULTI].map(|mode| Variant {
+                [Mode::BLOCKING, Mode::BLOCKING_CURRENT, Mode::CURRENT, Mode::MULTI].map(|mode| Variant {
                     system: "ipc-rpc".to_owned(),
-                    transport: transport.to_owned(),
+                    transport: transport.name.to_owned(),
                     mode,
-                    in_process: transport == "mem",
+                    in_process: transport.in_process,
                 })
             })
             .collect()
     }
 
-    fn offers(&self, variant: &Variant, load: &Load) -> Option<&'static str> {
-        let many = load.in_flight > 1;
-        match (load.case, variant.mode.client) {
+    fn offers(&self, variant: &Variant, load: &Load) -> Answer {
+        match variant.mode {
             // Threads that share a client take turns as its reader; what that costs is no more than orientation.
-            (Case::Echo | Case::EchoBytes, Waiting::Blocking) if many => {
-                (load.in_flight <= 8).then_some("a thread a call")
-            }
-            _ => Some(""),
+            mode if mode.client == Waiting::Blocking && load.in_flight > 8 => Answer::Pointless,
+            mode if mode.client == Waiting::Blocking && load.in_flight > 1 => Answer::Yes("a thread a call"),
+            // A smaller server under a blocking client: where it matters, it shows in a small call.
+            Mode::BLOCKING_CURRENT if load.case != Case::Echo || load.size > SMALL => Answer::Pointless,
+            _ => Answer::Yes(""),
         }
     }
 
     fn serve(&self, job: &Job, ready: Ready) -> Result<(), Error> {
-        let endpoint = match job.variant.transport.as_str() {
-            "tcp" => "tcp:127.0.0.1:0".to_owned(),
-            _ => format!("unix:{}", job.directory.join("bench.sock").display()),
-        };
-        serve(&endpoint, job.variant.mode.server, |address| {
-            ready.announce(address)
-        })
+        serve(job, |address| ready.announce(address))
     }
 
     fn drive(&self, job: &Job) -> Result<Measured, Error> {
         let mut job = job.clone();
         if job.variant.in_process {
             let (told, listening) = mpsc::channel();
-            let mode = job.variant.mode.server;
-            std::thread::spawn(move || {
-                serve("mem:bench", mode, |address| Ok(told.send(address.to_owned())?))
-            });
+            let serving = job.clone();
+            std::thread::spawn(move || serve(&serving, |address| Ok(told.send(address.to_owned())?)));
             job.address = listening
                 .recv()
                 .map_err(|_| "the server in this process did not start")?;
         }
-        let (load, address) = (job.load, job.address.clone());
+        let (load, endpoint) = (job.load, endpoint(&job, &job.address)?);
         if job.variant.mode.client == Waiting::Blocking {
             return drive(&job, async move {
                 let mut callers = Vec::new();
                 for _ in 0..load.connections {
-                    let client = BenchClient::connect(&*address).wait()?;
-                    callers.extend(Caller::of(client, load).map(Blocking));
+                    let client = BenchClient::connect(endpoint.clone()).wait()?;
+                    callers.extend(Caller::all(&client, load).map(Blocking));
                 }
                 Ok(callers)
             });
@@ -118,15 +170,21 @@ impl System for Ours {
         drive(&job, async move {
             let mut callers = Vec::new();
             for _ in 0..load.connections {
-                let client = BenchClient::connect(&*address).await?;
-                callers.extend(Caller::of(client, load).map(Async));
+                let client = BenchClient::connect(endpoint.clone()).await?;
+                callers.extend(Caller::all(&client, load).map(Async));
             }
             Ok(callers)
         })
     }
 }
 
-fn serve(endpoint: &str, mode: Waiting, ready: impl FnOnce(&str) -> Result<(), Error>) -> Result<(), Error> {
+fn endpoint(job: &Job, address: &str) -> Result<Endpoint, Error> {
+    let endpoint: Endpoint = address.parse()?;
+    Ok((transport(job)?.settings)(endpoint.max_message(LARGEST)))
+}
+
+fn serve(job: &Job, ready: impl FnOnce(&str) -> Result<(), Error>) -> Result<(), Error> {
+    let endpoint = endpoint(job, &(transport(job)?.endpoint)(&job.directory))?;
     let server = Server::bind(endpoint).service(BenchServer::new(Echo)).listen()?;
     let address = server
         .endpoints()
@@ -134,28 +192,27 @@ fn serve(endpoint: &str, mode: Waiting, ready: impl FnOnce(&str) -> Result<(), E
         .ok_or("the server has no endpoint")?
         .to_string();
     ready(&address)?;
-    runtime(mode)?.block_on(server.run())?;
+    runtime(job.variant.mode.server)?.block_on(server.run())?;
     Ok(())
 }
 
 /// A client, and what it sends.
 struct Caller {
     client: BenchClient,
-    payload: Arc<[u8]>,
-    case: Case,
+    call: Call,
+    payload: Payload,
 }
 
 struct Async(Caller);
 struct Blocking(Caller);
 
 impl Caller {
-    /// As many as are to be in flight on the client's connection.
-    fn of(client: BenchClient, load: Load) -> impl Iterator<Item = Self> {
-        let payload: Arc<[u8]> = body(load.size).into();
-        (0..load.in_flight).map(move |_| Self {
+    /// All the callers of one connection.
+    fn all(client: &BenchClient, load: Load) -> impl Iterator<Item = Self> {
+        load.workers().into_iter().map(move |size| Self {
             client: client.clone(),
-            payload: payload.clone(),
-            case: load.case,
+            call: load.call(),
+            payload: Payload::new(size),
         })
     }
 }
@@ -164,13 +221,21 @@ impl Worker for Async {
     async fn turn(&mut self) -> Result<u32, Error> {
         let Self(Caller {
             client,
+            call,
             payload,
-            case,
         }) = self;
-        match case {
-            Case::Echo | Case::Idle => check_echo(payload, &client.echo(payload).await?)?,
-            Case::EchoBytes => check_echo(payload, &client.echo_bytes(payload).await?)?,
-            Case::Post => client.post(payload).await?,
+        let data = payload.next(*call);
+        match call {
+            Call::Echo => check_echo(data, &client.echo(data).await?)?,
+            Call::EchoBytes => check_echo(data, &client.echo_bytes(data).await?)?,
+            Call::Sum => {
+                let sum = client.sum(data).await?;
+                payload.check_sum(sum)?;
+            }
+            Call::Null => client.null().await?,
+            Call::Add => check_sum(client.add(2, 3).await?)?,
+            Call::Take => client.take(data).await?,
+            Call::Post => client.post(data).await?,
         }
         Ok(1)
     }
@@ -184,18 +249,33 @@ impl Worker for Blocking {
     async fn turn(&mut self) -> Result<u32, Error> {
         let Self(Caller {
             client,
+            call,
             payload,
-            case,
         }) = self;
-        match case {
-            Case::Echo | Case::Idle => check_echo(payload, &client.echo(payload).wait()?)?,
-            Case::EchoBytes => check_echo(payload, &client.echo_bytes(payload).wait()?)?,
-            Case::Post => client.post(payload).wait()?,
+        let data = payload.next(*call);
+        match call {
+            Call::Echo => check_echo(data, &client.echo(data).wait()?)?,
+            Call::EchoBytes => check_echo(data, &client.echo_bytes(data).wait()?)?,
+            Call::Sum => {
+                let sum = client.sum(data).wait()?;
+                payload.check_sum(sum)?;
+            }
+            Call::Null => client.null().wait()?,
+            Call::Add => check_sum(client.add(2, 3).wait()?)?,
+            Call::Take => client.take(data).wait()?,
+            Call::Post => client.post(data).wait()?,
         }
         Ok(1)
     }
 
     async fn settle(&mut self) -> Result<(), Error> {
         Ok(self.0.client.null().wait()?)
+    }
+}
+
+fn check_sum(sum: u64) -> Result<(), Error> {
+    match sum {
+        5 => Ok(()),
+        _ => Err(format!("2 and 3 are {sum}").into()),
     }
 }

@@ -2,20 +2,24 @@
 //!
 //! A message is a header of 32 bytes (length of the body in the first four, one-way or not in the fifth) and a body
 //! that starts with eight bytes of length, as bincode writes a `&[u8]` argument. Both sides read whole messages into
-//! a buffer that is reused; the server writes back what it read.
+//! a buffer that is reused; the server writes back what it read, or a short message where a call has a short reply.
 
+use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream as BlockingUnix;
 use std::path::Path;
 
 use bench_harness::{
-    Case, Error, Job, Load, Measured, Mode, Ready, System, Variant, Waiting, Worker, body, check_echo, drive,
-    runtime,
+    Answer, Call, Case, Error, Job, Load, Measured, Mode, Payload, Ready, System, Variant, Waiting, Worker,
+    check_echo, drive, runtime, sum,
 };
+use rustix::fs::{CWD, mkfifoat};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
-/// Raw sockets.
+use super::floors::shape;
+
+/// Raw sockets and pipes.
 pub(crate) struct Raw;
 
 /// What precedes a payload: the header, and the length that bincode writes before bytes.
@@ -40,6 +44,7 @@ impl System for Raw {
             ("tcp", Mode::BLOCKING),
             ("tcp", Mode::CURRENT),
             ("tcp", Mode::MULTI),
+            ("pipe", blocking_pair),
         ]
         .map(|(transport, mode)| Variant {
             system: "raw".to_owned(),
@@ -50,27 +55,34 @@ impl System for Raw {
         .into()
     }
 
-    fn offers(&self, variant: &Variant, load: &Load) -> Option<&'static str> {
+    fn offers(&self, variant: &Variant, load: &Load) -> Answer {
         let blocking = variant.mode.client == Waiting::Blocking;
         match load.case {
-            Case::Echo | Case::EchoBytes if load.in_flight == 1 => Some(""),
+            // A pair of pipes is one connection.
+            _ if variant.transport == "pipe" && load.connections > 1 => Answer::Pointless,
+            // Nothing takes turns here.
+            Case::Beside => Answer::Pointless,
+            Case::Post => Answer::Yes("a write a message"),
+            _ if load.in_flight == 1 => Answer::Yes(""),
             // One thread that blocks has one call in flight on its connection.
-            Case::Echo | Case::EchoBytes if blocking => None,
-            Case::Echo | Case::EchoBytes => Some("times of a batch: all requests in one write"),
-            Case::Post => Some("a write a message"),
-            Case::Idle => Some(""),
+            _ if blocking => Answer::Pointless,
+            _ => Answer::Yes("times of a batch: all requests in one write"),
         }
     }
 
     fn serve(&self, job: &Job, ready: Ready) -> Result<(), Error> {
         let path = job.directory.join("raw.sock");
         let address = path.to_string_lossy().into_owned();
+        let load = job.load;
+        if job.variant.transport == "pipe" {
+            return serve_pipes(&path, load, ready);
+        }
         if job.variant.mode.server == Waiting::Blocking {
             let listener = std::os::unix::net::UnixListener::bind(&path)?;
             ready.announce(&address)?;
             for stream in listener.incoming() {
                 let stream = stream?;
-                std::thread::spawn(move || serve_blocking(stream));
+                std::thread::spawn(move || serve_blocking(stream, load));
             }
             return Ok(());
         }
@@ -81,14 +93,14 @@ impl System for Raw {
                 loop {
                     let (stream, _) = listener.accept().await?;
                     stream.set_nodelay(true)?;
-                    tokio::spawn(serve_connection(stream));
+                    tokio::spawn(serve_connection(stream, load));
                 }
             }
             let listener = UnixListener::bind(&path)?;
             ready.announce(&address)?;
             loop {
                 let (stream, _) = listener.accept().await?;
-                tokio::spawn(serve_connection(stream));
+                tokio::spawn(serve_connection(stream, load));
             }
         })
     }
@@ -96,6 +108,7 @@ impl System for Raw {
     fn drive(&self, job: &Job) -> Result<Measured, Error> {
         let (load, address) = (job.load, job.address.clone());
         match (job.variant.transport.as_str(), job.variant.mode.client) {
+            ("pipe", _) => drive(job, async move { connect_all(load, || Pipes::connect(&address)) }),
             ("tcp", Waiting::Blocking) => drive(job, async move {
                 connect_all(load, || {
                     let stream = std::net::TcpStream::connect(&address)?;
@@ -129,15 +142,62 @@ impl System for Raw {
     }
 }
 
+/// A pipe for each direction.
+struct Pipes {
+    incoming: File,
+    out: File,
+}
+
+impl Pipes {
+    fn names(path: &Path) -> [std::path::PathBuf; 2] {
+        ["requests", "replies"].map(|name| path.with_extension(name))
+    }
+
+    fn connect(address: &str) -> io::Result<Self> {
+        let [requests, replies] = Self::names(Path::new(address));
+        // In the server's order: opening a pipe waits for the other side.
+        let out = File::options().write(true).open(requests)?;
+        let incoming = File::open(replies)?;
+        Ok(Self { incoming, out })
+    }
+}
+
+impl Read for Pipes {
+    fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
+        self.incoming.read(to)
+    }
+}
+
+impl Write for Pipes {
+    fn write(&mut self, from: &[u8]) -> io::Result<usize> {
+        self.out.write(from)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn serve_pipes(path: &Path, load: Load, ready: Ready) -> Result<(), Error> {
+    let [requests, replies] = Pipes::names(path);
+    mkfifoat(CWD, &requests, rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR)?;
+    mkfifoat(CWD, &replies, rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR)?;
+    ready.announce(&path.to_string_lossy())?;
+    let incoming = File::open(requests)?;
+    let out = File::options().write(true).open(replies)?;
+    Ok(serve_blocking(Pipes { incoming, out }, load)?)
+}
+
 /// One connection and what a client sends on it.
 struct Client<S> {
     stream: S,
+    call: Call,
+    payload: Payload,
     /// Requests of a turn, one after another.
     requests: Vec<u8>,
     /// One message that asks for a reply, after one-way ones.
     last: Vec<u8>,
     replies: Vec<u8>,
-    one_way: bool,
     count: u32,
 }
 
@@ -146,31 +206,46 @@ struct Blocking<S>(Client<S>);
 
 impl<S> Client<S> {
     fn new(stream: S, load: Load) -> Self {
-        let payload = body(load.size);
-        let one_way = load.case == Case::Post;
-        let requests = message(&payload, if one_way { ONE_WAY } else { 0 }).repeat(load.in_flight);
-        let replies = vec![0; requests.len()];
-        let count = load.in_flight as u32;
+        let call = load.call();
+        let (request, reply) = shape(&load);
+        let payload = Payload::new(request);
+        let flag = if call == Call::Post { ONE_WAY } else { 0 };
         Self {
             stream,
-            requests,
-            last: message(&payload, 0),
-            replies,
-            one_way,
-            count,
+            call,
+            requests: message(payload.bytes(), flag).repeat(load.in_flight),
+            last: message(payload.bytes(), 0),
+            payload,
+            replies: vec![0; (OVERHEAD + reply) * load.in_flight],
+            count: load.in_flight as u32,
+        }
+    }
+
+    /// Prepares a turn: of the bytes to be added up, one in each page is new.
+    fn renew(&mut self) {
+        if self.call == Call::Sum {
+            self.payload.fill(&mut self.requests[OVERHEAD..]);
         }
     }
 
     fn check(&self) -> Result<(), Error> {
-        check_echo(&self.requests, &self.replies)
+        match self.call {
+            Call::Echo | Call::EchoBytes => check_echo(&self.requests, &self.replies),
+            Call::Sum => {
+                let sum = self.replies[OVERHEAD..].first_chunk().ok_or("no sum came")?;
+                self.payload.check_sum(u64::from_le_bytes(*sum))
+            }
+            Call::Null | Call::Add | Call::Take | Call::Post => Ok(()),
+        }
     }
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Worker for Async<S> {
     async fn turn(&mut self) -> Result<u32, Error> {
         let Self(client) = self;
+        client.renew();
         client.stream.write_all(&client.requests).await?;
-        if !client.one_way {
+        if client.call != Call::Post {
             client.stream.read_exact(&mut client.replies).await?;
             client.check()?;
         }
@@ -180,10 +255,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Worker for Async<S> {
     async fn settle(&mut self) -> Result<(), Error> {
         let Self(client) = self;
         client.stream.write_all(&client.last).await?;
-        client
-            .stream
-            .read_exact(&mut client.replies[..client.last.len()])
-            .await?;
+        client.stream.read_exact(&mut client.replies[..OVERHEAD]).await?;
         Ok(())
     }
 }
@@ -191,8 +263,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Worker for Async<S> {
 impl<S: Read + Write + Send + 'static> Worker for Blocking<S> {
     async fn turn(&mut self) -> Result<u32, Error> {
         let Self(client) = self;
+        client.renew();
         client.stream.write_all(&client.requests)?;
-        if !client.one_way {
+        if client.call != Call::Post {
             client.stream.read_exact(&mut client.replies)?;
             client.check()?;
         }
@@ -202,9 +275,7 @@ impl<S: Read + Write + Send + 'static> Worker for Blocking<S> {
     async fn settle(&mut self) -> Result<(), Error> {
         let Self(client) = self;
         client.stream.write_all(&client.last)?;
-        client
-            .stream
-            .read_exact(&mut client.replies[..client.last.len()])?;
+        client.stream.read_exact(&mut client.replies[..OVERHEAD])?;
         Ok(())
     }
 }
@@ -263,24 +334,28 @@ impl Unread {
         self.whole > 0
     }
 
-    /// The next whole messages that want a reply and follow each other; `from` is where to look, and then where to
-    /// look next. Empty at the end.
-    fn answer(&self, from: &mut usize) -> &[u8] {
-        let mut begin = *from;
-        while *from < self.whole {
-            let Some(length) = self.length_at(*from) else {
+    /// The whole messages.
+    fn whole(&self) -> &[u8] {
+        &self.bytes[..self.whole]
+    }
+
+    /// Answers to the whole messages, where these are not echoes: short ones, and only to those that want one.
+    fn short(&self, call: Call) -> Vec<u8> {
+        let (mut at, mut replies) = (0, Vec::new());
+        while at < self.whole {
+            let Some(length) = self.length_at(at) else {
                 break;
             };
-            if self.bytes[*from + 4] != ONE_WAY {
-                *from += length;
-            } else if begin < *from {
-                break;
-            } else {
-                *from += length;
-                begin = *from;
+            let body = &self.bytes[at + OVERHEAD..at + length];
+            match call {
+                Call::Sum => replies.extend(message(&sum(body).to_le_bytes(), 0)),
+                Call::Add => replies.extend(message(&body[..size_of::<u64>()], 0)),
+                _ if self.bytes[at + 4] == ONE_WAY => {}
+                _ => replies.extend(message(&[], 0)),
             }
+            at += length;
         }
-        &self.bytes[begin..*from]
+        replies
     }
 
     /// Forgets the whole messages.
@@ -298,7 +373,11 @@ impl Unread {
     }
 }
 
-async fn serve_connection(mut stream: impl AsyncRead + AsyncWrite + Unpin) -> io::Result<()> {
+fn is_echo(call: Call) -> bool {
+    matches!(call, Call::Echo | Call::EchoBytes)
+}
+
+async fn serve_connection(mut stream: impl AsyncRead + AsyncWrite + Unpin, load: Load) -> io::Result<()> {
     let mut unread = Unread::new();
     loop {
         let count = stream.read(unread.space()).await?;
@@ -306,16 +385,17 @@ async fn serve_connection(mut stream: impl AsyncRead + AsyncWrite + Unpin) -> io
             return Ok(());
         }
         if unread.read(count) {
-            let mut from = 0;
-            while let answer @ [_, ..] = unread.answer(&mut from) {
-                stream.write_all(answer).await?;
+            if is_echo(load.call()) {
+                stream.write_all(unread.whole()).await?;
+            } else {
+                stream.write_all(&unread.short(load.call())).await?;
             }
             unread.answered();
         }
     }
 }
 
-fn serve_blocking(mut stream: impl Read + Write) -> io::Result<()> {
+fn serve_blocking(mut stream: impl Read + Write, load: Load) -> io::Result<()> {
     let mut unread = Unread::new();
     loop {
         let count = stream.read(unread.space())?;
@@ -323,9 +403,10 @@ fn serve_blocking(mut stream: impl Read + Write) -> io::Result<()> {
             return Ok(());
         }
         if unread.read(count) {
-            let mut from = 0;
-            while let answer @ [_, ..] = unread.answer(&mut from) {
-                stream.write_all(answer)?;
+            if is_echo(load.call()) {
+                stream.write_all(unread.whole())?;
+            } else {
+                stream.write_all(&unread.short(load.call()))?;
             }
             unread.answered();
         }
