@@ -91,7 +91,7 @@ pub(crate) fn block_until<R>(link: &Link, mut look: impl FnMut(&mut Out, &Waker)
 fn lead<R>(link: &Link, inbox: &mut Inbox, look: &mut dyn FnMut(&mut Out) -> Look<R>) -> R {
     // A look at a socket is a system call, and an answer to what was just sent cannot be there yet: wait first.
     if inbox.receiver.ready() {
-        receive(link, inbox);
+        receive(link, inbox, Instant::now());
     }
     loop {
         let (space, timeout, look_again) = {
@@ -106,14 +106,21 @@ fn lead<R>(link: &Link, inbox: &mut Inbox, look: &mut dyn FnMut(&mut Out) -> Loo
             }
         };
         let late = inbox.late(link);
-        if inbox.receiver.spin(space, false) == Spun::Sleep {
-            let until = earlier(earlier(look_again, timeout), late);
-            if let Err(error) = inbox.receiver.park(space, until) {
-                link.handle_end(&error.into());
+        // While the other side is at work.
+        let mut now = Instant::now();
+        match inbox.receiver.spin(space, false) {
+            Spun::AtOnce => {}
+            Spun::News | Spun::Later => now = Instant::now(),
+            Spun::Sleep => {
+                let until = earlier(earlier(look_again, timeout), late);
+                if let Err(error) = inbox.receiver.park(space, until) {
+                    link.handle_end(&error.into());
+                }
+                now = Instant::now();
             }
         }
         // First what has arrived: a thread that was away for long is no reason to find the peer silent.
-        receive(link, inbox);
+        receive(link, inbox, now);
         run_timers(link, timeout);
         if inbox.late(link).is_some_and(|late| Instant::now() >= late) {
             link.close_late();
@@ -131,8 +138,8 @@ fn run_timers(link: &Link, timeout: Option<Instant>) {
 }
 
 /// Takes in all that is there.
-fn receive(link: &Link, inbox: &mut Inbox) {
-    inbox.receive(link, |arrived, _| {
+fn receive(link: &Link, inbox: &mut Inbox, now: Instant) {
+    inbox.receive(link, now, |arrived, _| {
         match arrived {
             Arrived::Nothing => {}
             Arrived::Request { id, .. } => link.refuse(id),

@@ -8,7 +8,7 @@ use crate::codec::arguments::{ArgumentValues, Arguments};
 use crate::codec::shape::{DecodeAs, Owned};
 use crate::codec::{Budget, CodecErrorKind, MOVED};
 use crate::connection::{ReplyStatus, sentence_from_peer};
-use crate::link::{Ended, Pending, Request, Start};
+use crate::link::{Ended, Link, Pending, Request, Start};
 use crate::waitlist::Ticket;
 use crate::{Client, Codec, Error, ErrorKind, Limits, MethodInfo, Outcome};
 
@@ -181,7 +181,11 @@ impl<'a, M: Method> Call<'a, M> {
                         waker.wake();
                     }
                 }
-                link.recycle(std::mem::take(body));
+                let body = std::mem::take(body);
+                match &started {
+                    Ok(Start::Sent(call)) if Link::keeps(&body) => out.calls.lend(*call, body),
+                    _ => link.recycle(body),
+                }
             }
             match started {
                 Ok(Start::Wait) => {
@@ -353,7 +357,8 @@ impl<M: Method> Call<'_, M> {
                         return Poll::Ready(self.conclude(Some(ended)));
                     }
                 }
-                Poll::Pending => link.out().drivers.look_after_port(),
+                // It has woken this task, which will look in a moment.
+                Poll::Pending => {}
             }
         }
         if let Some(deadline) = self.deadline() {

@@ -143,53 +143,49 @@ impl Driver {
             self.missed = true;
             return link.try_inbox().is_none();
         };
-        let mut messages = 0;
-        let drained = inbox.receive(link, |arrived, body| {
-            messages += 1;
-            match (arrived, serving.as_mut()) {
-                (Arrived::Nothing, _) => {}
-                (
-                    Arrived::Request {
-                        id,
-                        ordinal,
-                        deadline,
-                        one_way,
-                    },
-                    Some(serving),
-                ) => {
-                    serving.begin(
-                        link,
-                        Call {
-                            id,
-                            ordinal,
-                            deadline,
-                            one_way,
-                        },
-                        body,
-                    );
+        let mut now = Instant::now();
+        let asleep = loop {
+            let mut messages = 0;
+            let drained = inbox.receive(link, now, |arrived, body| {
+                messages += 1;
+                serve(link, serving.as_mut(), arrived, body);
+                let congested = serving.is_some() && link.out().congested(&link.limits);
+                if congested || !budget.spend() {
+                    ControlFlow::Break(())
+                } else {
+                    ControlFlow::Continue(())
                 }
-                (Arrived::Connect { blob }, Some(serving)) => serving.decide(link, &blob),
-                (Arrived::Request { id, .. }, None) => link.refuse(id),
-                (Arrived::Connect { .. }, None) => link.close(ErrorKind::Protocol, NO_SERVER),
+            });
+            budget.spend();
+            if !drained || inbox.ended || budget.is_spent() {
+                break drained;
             }
-            let congested = serving.is_some() && link.out().congested(&link.limits);
-            if congested || !budget.spend() {
-                ControlFlow::Break(())
-            } else {
-                ControlFlow::Continue(())
+            if messages > 0 {
+                // Where looking never pays, the driver does the rest in its turn.
+                if !inbox.receiver.spins() || !link.send_answers() {
+                    break true;
+                }
+                now = Instant::now();
             }
-        });
-        budget.spend();
+            match wait(link, &mut inbox) {
+                Spun::AtOnce => {}
+                Spun::News => now = Instant::now(),
+                Spun::Later => {
+                    self.later = true;
+                    break true;
+                }
+                Spun::Sleep => {
+                    if inbox.receiver.arm() {
+                        break true;
+                    }
+                    now = Instant::now();
+                }
+            }
+        };
         self.late = inbox.late(link);
         self.ended = inbox.ended;
-        // What was received may have to be answered first.
-        let asleep = if messages > 0 || !drained || self.ended {
-            drained
-        } else {
-            wait(link, &mut inbox, &mut self.later)
-        };
         drop(inbox);
-        self.link.out().drivers.wake_missed();
+        link.out().drivers.wake_missed();
         asleep
     }
 
@@ -351,7 +347,7 @@ impl Future for Driver {
             if std::mem::take(&mut this.later) {
                 // A task that wakes itself runs again behind all that are ready now.
                 cx.waker().wake_by_ref();
-                break false;
+                break this.turn(cx).is_break();
             }
             if received {
                 this.busy = Some(budget.started);
@@ -429,23 +425,42 @@ impl Budget {
     }
 }
 
-/// Looks again for as long as that pays, then has the port tell the reactor of news. True: it will, or it is `later` that one
-/// is to look.
-fn wait(link: &Link, inbox: &mut Inbox, later: &mut bool) -> bool {
-    if inbox.receiver.spins() {
-        let (space, busy) = {
-            let out = link.out();
-            (out.blocked(), !out.running.is_empty())
-        };
-        // Handlers that wait for something may need this very thread.
-        match inbox.receiver.spin(space, busy) {
-            Spun::News => return false,
-            Spun::Later => {
-                *later = true;
-                return true;
-            }
-            Spun::Sleep => {}
+/// Deals with one message.
+fn serve(link: &Arc<Link>, serving: Option<&mut Serving>, arrived: Arrived, body: &mut Vec<u8>) {
+    match (arrived, serving) {
+        (Arrived::Nothing, _) => {}
+        (
+            Arrived::Request {
+                id,
+                ordinal,
+                deadline,
+                one_way,
+            },
+            Some(serving),
+        ) => {
+            let call = Call {
+                id,
+                ordinal,
+                deadline,
+                one_way,
+            };
+            serving.begin(link, call, body);
         }
+        (Arrived::Connect { blob }, Some(serving)) => serving.decide(link, &blob),
+        (Arrived::Request { id, .. }, None) => link.refuse(id),
+        (Arrived::Connect { .. }, None) => link.close(ErrorKind::Protocol, NO_SERVER),
     }
-    inbox.receiver.arm()
+}
+
+/// Looks again at a port that has nothing, for as long as that pays.
+fn wait(link: &Link, inbox: &mut Inbox) -> Spun {
+    if !inbox.receiver.spins() {
+        return Spun::Sleep;
+    }
+    let (space, busy) = {
+        let out = link.out();
+        (out.blocked(), !out.running.is_empty())
+    };
+    // Handlers that wait for something may need this very thread.
+    inbox.receiver.spin(space, busy)
 }

@@ -6,6 +6,7 @@
 
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
 use transports::{Scheme, Spun};
 
@@ -59,12 +60,19 @@ fn lead<R>(link: &Link, look: &mut dyn FnMut(&mut Out) -> Option<R>) -> Option<R
     }
     let _turn = Turn::take()?;
     inbox.receiver.disarm();
+    let mut now = Instant::now();
     loop {
-        let news = inbox.receiver.spin(false, false) == Spun::News;
-        if !news && inbox.receiver.arm() {
-            return None;
+        match inbox.receiver.spin(false, false) {
+            Spun::AtOnce => {}
+            Spun::News => now = Instant::now(),
+            Spun::Later | Spun::Sleep => {
+                if inbox.receiver.arm() {
+                    return None;
+                }
+                now = Instant::now();
+            }
         }
-        receive(link, &mut inbox);
+        receive(link, &mut inbox, now);
         if let Some(result) = look(&mut link.out()) {
             return Some(result);
         }
@@ -74,8 +82,8 @@ fn lead<R>(link: &Link, look: &mut dyn FnMut(&mut Out) -> Option<R>) -> Option<R
     }
 }
 
-fn receive(link: &Link, inbox: &mut Inbox) {
-    inbox.receive(link, |arrived, _| {
+fn receive(link: &Link, inbox: &mut Inbox, now: Instant) {
+    inbox.receive(link, now, |arrived, _| {
         match arrived {
             Arrived::Nothing => {}
             Arrived::Request { id, .. } => link.refuse(id),

@@ -124,7 +124,9 @@ pub enum Received {
 /// What [`Receiver::spin`] came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Spun {
-    /// There is something to receive.
+    /// There is something to receive, or room, and it came within the first few microseconds.
+    AtOnce,
+    /// There is something to receive, or room.
     News,
     /// Looking still pays, but others want to look, too: let them, and look again.
     Later,
@@ -209,7 +211,7 @@ pub trait Receiver: Send {
     /// looks once more. False: something is there, look again. To be called before a task that has seen
     /// [`Received::Empty`] lets go of the thread; [`Receiver::park`] does it by itself.
     fn arm(&mut self) -> bool {
-        true
+        !self.ready()
     }
 
     /// Takes [`Receiver::arm`] back: from now on somebody looks again and again, and the other side need not wake anybody.

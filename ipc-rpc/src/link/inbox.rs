@@ -31,14 +31,14 @@ impl Inbox {
         }
     }
 
-    /// Takes in what is there, one message after the other. `each` is told of what the link cannot settle by itself, and
+    /// Takes in what is there, one message after the other; `now` may be a few microseconds ago. `each` is told of what the link cannot settle by itself, and
     /// stops it by breaking. True: that was all, until there is news from the port.
     pub(crate) fn receive(
         &mut self,
         link: &Link,
+        now: Instant,
         mut each: impl FnMut(Arrived, &mut Vec<u8>) -> ControlFlow<()>,
     ) -> bool {
-        let now = Instant::now();
         loop {
             match self.receiver.try_recv(&mut self.message) {
                 Ok(Received::Message) => self.begun = None,

@@ -122,9 +122,14 @@ impl Link {
         lock(&self.buffers).pop().unwrap_or_default()
     }
 
+    /// Whether a buffer is worth keeping for the next call.
+    pub(crate) fn keeps(buffer: &Vec<u8>) -> bool {
+        buffer.capacity() > 0 && buffer.capacity() <= KEPT_CAPACITY
+    }
+
     /// Takes a buffer back for the next call.
     pub(crate) fn recycle(&self, mut buffer: Vec<u8>) {
-        if buffer.capacity() == 0 || buffer.capacity() > KEPT_CAPACITY {
+        if !Self::keeps(&buffer) {
             return;
         }
         buffer.clear();
@@ -149,7 +154,7 @@ impl Link {
         let incoming = handled.unwrap_or(connection::Incoming::Closed);
         match incoming {
             connection::Incoming::Reply { key, status, extra } => {
-                let mut body = self.buffer();
+                let mut body = out.calls.take_buffer(key);
                 std::mem::swap(&mut body, &mut message.body);
                 let waker = out.calls.end_call(key, Ended::Reply { status, extra, body });
                 #[cfg(feature = "tokio")]
@@ -335,6 +340,19 @@ impl Link {
                 out.push(self);
             }
         }
+    }
+
+    /// Sends what there is to send, between two looks at the port. False: there is more to do than that.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn send_answers(&self) -> bool {
+        let mut out = self.out();
+        out.transmit();
+        let next = out.next_with_room(self);
+        let woken = out.settle();
+        let open = out.core.state() != State::Closed;
+        drop(out);
+        wake_all(next.into_iter().chain(woken));
+        open
     }
 
     /// Answers a call of the peer on a side that serves nothing.

@@ -42,6 +42,8 @@ struct Place {
     /// Of the call, or the ping's token; 0 if free.
     id: u64,
     state: State,
+    /// What the request was sent in; the reply is received in it.
+    buffer: Vec<u8>,
 }
 
 #[derive(Default)]
@@ -78,6 +80,7 @@ impl Places {
         let entered = Place {
             id,
             state: State::Waiting(Waker::noop().clone()),
+            buffer: Vec::new(),
         };
         match self.free.pop() {
             Some(place) => {
@@ -111,6 +114,19 @@ impl Places {
             State::Ended(ended) => Some(ended),
             _ => None,
         }
+    }
+
+    /// Leaves the buffer of a call's request with it, for the reply.
+    pub(crate) fn lend(&mut self, pending: Pending, buffer: Vec<u8>) {
+        self.places[pending.place].buffer = buffer;
+    }
+
+    /// The buffer that was left with a call; empty otherwise.
+    pub(super) fn take_buffer(&mut self, key: CallKey) -> Vec<u8> {
+        let place = self.routes.get(key.slot()).and_then(|&place| self.places.get_mut(place));
+        place
+            .filter(|place| place.id == key.id())
+            .map_or_else(Vec::new, |place| std::mem::take(&mut place.buffer))
     }
 
     /// Keeps how a call ended, and gives the waker of its caller.

@@ -425,7 +425,7 @@ impl Receiver for MeetingReceiver {
     fn arm(&mut self) -> bool {
         match &mut self.way {
             Some(Taken::Memory(receiver)) => receiver.arm(),
-            _ => true,
+            _ => !self.ready(),
         }
     }
 

@@ -15,6 +15,12 @@ use crate::{Spun, Wait};
 /// How long one looks before one sleeps: about as long as a wake-up takes.
 const BUDGET: Duration = Duration::from_micros(50);
 
+/// Traffic is dense if whoever sleeps is woken before this much time has passed: a few wake-ups.
+const DENSE: Duration = Duration::from_micros(250);
+
+/// Looks before the first look at the clock: a few microseconds.
+const QUICK: u32 = 1500;
+
 /// Looks between two looks at the clock, which takes as long as a `pause` or two.
 const LOOKS: u32 = 16;
 
@@ -155,19 +161,23 @@ impl Waits {
 
 /// Decides between looking and sleeping, for one receiver.
 pub(super) struct Patience {
-    /// Since when there has been nothing.
-    since: Option<Instant>,
+    /// Since when there has been nothing, and for how long one looks.
+    waiting: Option<(Instant, Duration)>,
+    /// When one last decided to sleep.
+    slept: Option<Instant>,
     /// Waits to be let pass without looking.
     skip: u32,
     /// How many the next time.
     penalty: u32,
+    /// The last wait ended by looking.
     hot: bool,
 }
 
 impl Patience {
     pub(super) fn new() -> Self {
         Self {
-            since: None,
+            waiting: None,
+            slept: None,
             skip: 0,
             penalty: 0,
             hot: false,
@@ -176,6 +186,7 @@ impl Patience {
 
     /// Looks with `anything` until it finds something, for as long as that pays; with `once`, a single time.
     /// `elsewhere`: the other side last ran on another processor.
+    #[inline]
     pub(super) fn spin(
         &mut self,
         waits: &Waits,
@@ -183,61 +194,90 @@ impl Patience {
         elsewhere: impl Fn() -> bool,
         anything: impl Fn() -> bool,
     ) -> Spun {
+        if self.hot && !once && elsewhere() {
+            // Most answers come within this.
+            for _ in 0..QUICK {
+                if anything() {
+                    return Spun::AtOnce;
+                }
+            }
+        }
+        self.spin_by_the_clock(waits, once, elsewhere, anything)
+    }
+
+    fn spin_by_the_clock(
+        &mut self,
+        waits: &Waits,
+        once: bool,
+        elsewhere: impl Fn() -> bool,
+        anything: impl Fn() -> bool,
+    ) -> Spun {
+        if anything() {
+            return self.found();
+        }
         match waits.wait {
             Wait::Adaptive => {}
             Wait::Sleep => return Spun::Sleep,
-            Wait::Spin => return look(BUDGET, once, &anything).unwrap_or(Spun::Later),
+            Wait::Spin if once => return Spun::Later,
+            Wait::Spin => return look(BUDGET, &anything).map_or(Spun::Later, |()| Spun::News),
         }
-        let roused = waits.roused.load(Ordering::Relaxed);
-        if roused {
-            waits.roused.store(false, Ordering::Relaxed);
-        }
-        if anything() {
-            self.found();
-            return Spun::News;
-        }
-        if self.since.is_none() && (roused || self.is_discouraged()) || !elsewhere() {
-            self.give_up();
-            return Spun::Sleep;
-        }
+        let roused = waits.roused.swap(false, Ordering::Relaxed);
         let now = Instant::now();
-        let since = *self.since.get_or_insert(now);
-        let left = BUDGET.saturating_sub(now.saturating_duration_since(since));
+        if !elsewhere() {
+            return self.sleep(now);
+        }
+        if self.waiting.is_none() && self.is_in_vain(now, roused) {
+            return self.sleep(now);
+        }
+        // Waking the other side takes as long as looking for an answer pays.
+        let fresh = (now, if roused { 2 * BUDGET } else { BUDGET });
+        let (since, budget) = *self.waiting.get_or_insert(fresh);
+        let left = budget.saturating_sub(now.saturating_duration_since(since));
         if left.is_zero() {
             self.penalty = (self.penalty * 2).clamp(1, MOST_SKIPPED);
             self.skip = self.penalty;
-            self.give_up();
-            return Spun::Sleep;
+            return self.sleep(now);
         }
         let crowded = HOT.load(Ordering::Relaxed) > usize::from(self.hot);
-        match look(left, once || crowded, &anything) {
-            Some(Spun::News) => {
-                self.found();
-                Spun::News
-            }
-            _ if once || crowded => Spun::Later,
-            _ => self.spin(waits, once, elsewhere, anything),
+        if once || crowded {
+            return Spun::Later;
+        }
+        match look(left, &anything) {
+            Some(()) => self.found(),
+            None => self.spin_by_the_clock(waits, once, elsewhere, anything),
         }
     }
 
-    fn is_discouraged(&mut self) -> bool {
-        let discouraged = self.skip > 0;
-        self.skip -= u32::from(discouraged);
-        discouraged
+    /// Whether looking would be in vain: the other side has to wake up first, and has had no reason to stay awake lately; or
+    /// it was in vain before.
+    fn is_in_vain(&mut self, now: Instant, roused: bool) -> bool {
+        if self.skip > 0 {
+            self.skip -= 1;
+            return true;
+        }
+        let dense = |slept| now.saturating_duration_since(slept) < DENSE;
+        roused && !self.hot && !self.slept.is_some_and(dense)
     }
 
-    fn found(&mut self) {
-        if self.since.take().is_some() {
+    fn found(&mut self) -> Spun {
+        if self.waiting.take().is_some() {
             self.penalty = 0;
+            if !self.hot {
+                self.hot = true;
+                HOT.fetch_add(1, Ordering::Relaxed);
+            }
         }
-        if !self.hot {
-            self.hot = true;
-            HOT.fetch_add(1, Ordering::Relaxed);
-        }
+        Spun::News
     }
 
-    fn give_up(&mut self) {
-        self.since = None;
+    fn sleep(&mut self, now: Instant) -> Spun {
+        self.waiting = None;
+        self.slept = Some(now);
+        self.cool();
+        Spun::Sleep
+    }
+
+    fn cool(&mut self) {
         if self.hot {
             self.hot = false;
             HOT.fetch_sub(1, Ordering::Relaxed);
@@ -247,21 +287,18 @@ impl Patience {
 
 impl Drop for Patience {
     fn drop(&mut self) {
-        self.give_up();
+        self.cool();
     }
 }
 
-/// Looks until the time is up: news, or `None`.
-fn look(time: Duration, once: bool, anything: &impl Fn() -> bool) -> Option<Spun> {
-    if once {
-        return anything().then_some(Spun::News);
-    }
+/// Looks until it finds something, or the time is up.
+fn look(time: Duration, anything: &impl Fn() -> bool) -> Option<()> {
     let start = Instant::now();
     loop {
         for _ in 0..LOOKS {
             // Several looks for each pause, which takes 20 ns and more.
             if anything() || anything() || anything() {
-                return Some(Spun::News);
+                return Some(());
             }
             std::hint::spin_loop();
         }

@@ -23,6 +23,12 @@ struct Transport {
 
 const TRANSPORTS: &[Transport] = &[
     Transport {
+        name: "shm",
+        endpoint: |directory| format!("shm:{}", directory.join("bench.sock").display()),
+        settings: |endpoint| endpoint,
+        in_process: false,
+    },
+    Transport {
         name: "unix",
         endpoint: |directory| format!("unix:{}", directory.join("bench.sock").display()),
         settings: |endpoint| endpoint,
