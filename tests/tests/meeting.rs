@@ -95,6 +95,30 @@ fn retry_waits_for_a_server_without_looking_again_and_again() {
 }
 
 #[test]
+fn retry_waits_for_names_of_either_kind_without_looking_again_and_again() {
+    for (endpoint, is_async) in [("waits", true), ("pipe:waits", false), ("pipe:waits", true)] {
+        let runtime = directory();
+        let sandbox = |command: &mut Command| {
+            command.env("XDG_RUNTIME_DIR", runtime.path());
+        };
+        // The directory is there already.
+        let _other = Helper::serve(PROGRAM, &Plan::at("other"), sandbox);
+        let visit = Visit {
+            retry: PATIENCE,
+            is_async,
+            ..Visit::to(endpoint)
+        };
+        let mut visitor = visitor_with(&visit, sandbox);
+        let before = settled(visitor.pid());
+        std::thread::sleep(Duration::from_millis(900));
+        let woken = sleeps(visitor.pid()) - before;
+        assert!(woken <= 10, "{endpoint}: it woke up {woken} times");
+        let _server = Helper::serve(PROGRAM, &Plan::at(endpoint), sandbox);
+        assert_eq!(visitor.line(), "ok");
+    }
+}
+
+#[test]
 fn retry_waits_for_the_directory_too() {
     for is_async in [false, true] {
         let directory = directory();
