@@ -86,11 +86,34 @@ fn retry_waits_for_a_server_without_looking_again_and_again() {
         let woken = sleeps(visitor.pid()) - before;
         assert!(woken <= 10, "it woke up {woken} times");
         let _server = InThread::serve(&Plan::at(&endpoint)).unwrap();
-        let since = Instant::now();
         assert_eq!(visitor.line(), "ok");
-        let took = since.elapsed();
-        println!("connected {took:?} after the server listened, woken {woken} times before");
-        assert!(took < Duration::from_millis(500), "{took:?}");
+    }
+}
+
+#[test]
+fn retry_is_told_when_the_server_appears() {
+    for is_async in [false, true] {
+        let mut took: Vec<Duration> = (0..7)
+            .map(|_| {
+                let directory = directory();
+                let endpoint = at(&directory.path().join("store.sock"));
+                let mut visitor = visitor(&Visit {
+                    retry: PATIENCE,
+                    is_async,
+                    ..Visit::to(&endpoint)
+                });
+                settled(visitor.pid());
+                let _server = InThread::serve(&Plan::at(&endpoint)).unwrap();
+                let since = Instant::now();
+                assert_eq!(visitor.line(), "ok");
+                since.elapsed()
+            })
+            .collect();
+        took.sort();
+        println!("connected after the server listened: {took:?}");
+        // One that only looked again once a second would take half of one. Some of them a busy machine delays, but hardly
+        // most.
+        assert!(took[took.len() / 2] < Duration::from_millis(250), "{took:?}");
     }
 }
 
