@@ -4,9 +4,11 @@ use std::fmt;
 
 /// What kind of failure it was.
 ///
-/// A client does not connect again by itself. After `PeerDied`, `Closed`, `Protocol` and `Forked` its connection is gone, and every
-/// further call on it, or on a clone of it, fails in the same way: make a new client with `connect` or `spawn`. After the
-/// others the connection, if there was one, goes on.
+/// A client does not connect again by itself: once its connection has ended, every further call on it, or on a clone of it,
+/// fails for the same reason, with [`Outcome::NotSent`]. Make a new one then, with `connect` or `spawn`. `PeerDied`, `Closed`,
+/// `Protocol` and `Forked` always mean that. The others mean it only where they are why the connection ended: `Deadline` if a
+/// message took longer than `Limits::message` to arrive, `Busy` if the server has had enough of cancelled calls, `TooLarge`,
+/// `Resource` and `Io` if a message could not be received. The sentence tells, and so does the next call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
@@ -175,8 +177,8 @@ impl Error {
     /// Whether the same call may be made again with no risk that it runs twice, and may then succeed: it was not
     /// run, and the cause is one that passes.
     ///
-    /// Where the connection is gone (`PeerDied`, `Closed`), only on a new one: the same client would give the same
-    /// error again. After `Busy`, `Resource` or `Deadline`, the same client will do.
+    /// It needs a new connection after `PeerDied` and `Closed`, and wherever else the connection has ended (see [`ErrorKind`]): the
+    /// same client would give the same error again.
     ///
     /// ```
     /// # #[ipc_rpc::service]

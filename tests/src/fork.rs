@@ -2,24 +2,27 @@
 
 use std::io::{Read, Write};
 
-use ipc_rpc::ServiceClient;
+use ipc_rpc::{Error, ServiceClient};
+use tokio::runtime::{Builder, Runtime};
 
 use crate::subject::SubjectClient;
 
-/// A client and its copy in a fork: what either gets when it calls, the copy first.
+/// A client, and its copy in a fork: what either gets when it calls, the copy first. The argument says how both end their
+/// calls, and where the server is: `await NAME` or `wait NAME`.
 ///
 /// # Panics
 /// If there is no server, or no fork.
 #[must_use]
-pub fn and_call(endpoint: &str) -> String {
-    let client = SubjectClient::connect(endpoint)
-        .wait()
-        .expect("the server is there");
-    let called = |client: &SubjectClient| match client.number(7).wait() {
-        Ok(number) => format!("{number}"),
-        Err(error) => format!("{:?} {:?}: {error}", error.kind(), error.outcome()),
+pub fn and_call(argument: &str) -> String {
+    let (mode, endpoint) = argument.split_once(' ').expect("a mode and an endpoint");
+    let runtime = (mode == "await").then(runtime);
+    let connect = SubjectClient::connect(endpoint);
+    let connected = match &runtime {
+        Some(runtime) => runtime.block_on(connect),
+        None => connect.wait(),
     };
-    assert_eq!(called(&client), "7");
+    let client = connected.expect("the server is there");
+    assert_eq!(called(&client, runtime.as_ref()), "7");
     let (mut reader, mut writer) = std::io::pipe().expect("a pipe");
     // SAFETY: the child has one thread, makes no use of what the parent's other threads may have been at work on, and
     // leaves through `_exit`.
@@ -27,11 +30,15 @@ pub fn and_call(endpoint: &str) -> String {
     assert_ne!(child, -1, "a fork");
     if child == 0 {
         drop(reader);
-        let ping = match client.as_client().ping().wait() {
-            Ok(_) => "answered".to_owned(),
-            Err(error) => format!("{:?}", error.kind()),
+        // The parent's is not to be used here, nor dropped.
+        let own = runtime.as_ref().map(|_| self::runtime());
+        let ping = client.as_client().ping();
+        let pinged = match &own {
+            Some(own) => own.block_on(ping),
+            None => ping.wait(),
         };
-        let said = format!("{}; ping {ping}", called(&client));
+        let ping = told(pinged.map(|_| "answered"), |error| format!("{:?}", error.kind()));
+        let said = format!("{}; ping {ping}", called(&client, own.as_ref()));
         let _ = writer.write_all(said.as_bytes());
         // The last of its copies ends nothing either.
         drop(client);
@@ -42,6 +49,28 @@ pub fn and_call(endpoint: &str) -> String {
     let mut said = String::new();
     reader.read_to_string(&mut said).expect("the child writes text");
     said.push_str("; parent ");
-    said.push_str(&called(&client));
+    said.push_str(&called(&client, runtime.as_ref()));
     said
+}
+
+fn runtime() -> Runtime {
+    Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime can be made")
+}
+
+/// What a call gives.
+fn called(client: &SubjectClient, runtime: Option<&Runtime>) -> String {
+    let called = match runtime {
+        Some(runtime) => runtime.block_on(async { client.number(7).await }),
+        None => client.number(7).wait(),
+    };
+    told(called, |error| {
+        format!("{:?} {:?}: {error}", error.kind(), error.outcome())
+    })
+}
+
+fn told(result: Result<impl ToString, Error>, failed: impl FnOnce(Error) -> String) -> String {
+    result.map_or_else(failed, |value| value.to_string())
 }

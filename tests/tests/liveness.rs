@@ -136,15 +136,19 @@ fn an_idle_client_is_not_asked() {
 
 #[test]
 fn a_fork_does_not_speak_for_its_parent() {
-    let name = format!("test-fork-{}", std::process::id());
-    let _server = InThread::serve(&Plan::at(&name)).unwrap();
-    let mut parent = Helper::start(PROGRAM, "fork", &name, |_| {});
-    let said = parent.line();
-    let begin = "Forked NotSent: this connection belongs to the process that made it; this one (pid ";
-    assert!(said.starts_with(begin), "{said}");
-    // The copy has ended, and the original goes on.
-    let end = ") is a fork of that and has a mere copy. Connect again here; ping Forked; parent 7";
-    assert!(said.ends_with(end), "{said}");
+    for scheme in ["unix", "pipe"] {
+        let endpoint = format!("{scheme}:test-fork-{}", std::process::id());
+        let _server = InThread::serve(&Plan::at(&endpoint)).unwrap();
+        for mode in ["await", "wait"] {
+            let mut parent = Helper::start(PROGRAM, "fork", &format!("{mode} {endpoint}"), |_| {});
+            let said = parent.line();
+            let begin = "Forked NotSent: this connection belongs to the process that made it; this one (pid ";
+            assert!(said.starts_with(begin), "{mode}: {said}");
+            // The copy has ended, and the original goes on.
+            let end = ") is a fork of that and has a mere copy. Connect again here; ping Forked; parent 7";
+            assert!(said.ends_with(end), "{mode}: {said}");
+        }
+    }
 }
 
 #[test]

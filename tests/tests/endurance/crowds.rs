@@ -18,13 +18,13 @@ fn a_thousand_idle_connections() {
 }
 
 #[test]
-#[ignore = "needs a limit of 20,000 descriptors, and 2 GB of memory"]
+#[ignore = "needs a limit of 20,200 descriptors, and 2 GB of memory"]
 fn ten_thousand_idle_connections_over_tcp() {
     idle(Transport::Tcp, 10_000);
 }
 
 #[test]
-#[ignore = "needs a limit of 20,000 descriptors, and 2 GB of memory"]
+#[ignore = "needs a limit of 20,200 descriptors, and 2 GB of memory"]
 fn ten_thousand_idle_connections() {
     idle(Transport::UnixName, 10_000);
 }
