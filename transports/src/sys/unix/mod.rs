@@ -41,6 +41,8 @@ pub(crate) use servers::servers;
     not(all(test, loom))
 ))]
 pub(crate) use shared::kill_self;
+#[cfg(all(target_os = "linux", test, not(loom)))]
+pub(crate) use shared::stream_of;
 #[cfg(target_os = "linux")]
 #[allow(unused_imports, reason = "the port over shared memory is not there yet")]
 pub(crate) use shared::{DESCRIPTORS, Event, OwnMemory, PeerMemory, SharedWord, close_elsewhere, processor};
