@@ -8,6 +8,7 @@ use std::os::unix::net::UnixStream;
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, ftruncate, memfd_create};
 use rustix::io::Errno;
 
+use super::child::{self, in_child};
 use crate::ErrorKind;
 use crate::sys::shm::Layout;
 use crate::sys::{DESCRIPTORS, Event, OwnMemory, PeerMemory, SharedWord, Stream, close_elsewhere, stream_of};
@@ -118,6 +119,57 @@ fn memory_that_could_change_is_refused() {
         let error = PeerMemory::attach(descriptor.as_fd(), LENGTH).err().unwrap();
         assert!(error.to_string().contains("something else"), "{what}: {error}");
     }
+}
+
+/// In a process of its own, whose limits can be lowered.
+#[test]
+fn limits_end_in_errors() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+    let lower = |resource, current| {
+        let maximum = getrlimit(resource).maximum;
+        let current = Some(current);
+        setrlimit(resource, Rlimit { current, maximum }).unwrap();
+    };
+    let layout = Layout::DEFAULT;
+    if let Some(child) = in_child(layout) {
+        lower(Resource::Fsize, layout.memory() as u64 - 1);
+        // Without a look at the limit this would be the end of the process.
+        let refused = OwnMemory::create(layout.memory()).err().unwrap();
+        assert_eq!(refused.kind(), ErrorKind::Resource, "{refused}");
+        SharedWord::create().unwrap();
+
+        let mut ballast = Vec::new();
+        lower(Resource::Nofile, 64);
+        while let Ok(file) = File::open("/dev/null") {
+            ballast.push(file);
+        }
+        // There is room for one of those that come.
+        ballast.pop();
+        child::wait(&child.stream);
+        let (mut bytes, mut descriptors) = (Vec::new(), Vec::new());
+        let arrival = child
+            .stream
+            .receive_with_descriptors(&mut bytes, 1, &mut descriptors)
+            .unwrap();
+        assert!(arrival.attachments && descriptors.is_empty());
+        // The other side has seen that nobody holds what it sent.
+        child::wait(&child.stream);
+        return;
+    }
+    let (mut process, stream) = child::start("sharing::limits_end_in_errors", &[]);
+    let parent = child::connect(stream, layout);
+    let (read, write) = rustix::pipe::pipe().unwrap();
+    parent
+        .stream
+        .send_with_descriptors(b"x", &[write.as_fd(); DESCRIPTORS])
+        .unwrap();
+    drop(write);
+    // It ends when the last of them is closed.
+    let mut nothing = [0];
+    assert_eq!(rustix::io::read(&read, &mut nothing), Ok(0));
+    drop(parent);
+    assert!(process.wait().unwrap().success());
 }
 
 /// A memory of huge pages can be sealed, and its pages may be missing.
