@@ -358,22 +358,25 @@ pub(super) mod ways {
     );
 
     pub(crate) fn all() -> Vec<Way> {
-        let mut ways: Vec<Way> = vec![
+        let ways: Vec<Way> = vec![
             ("into", 0..=usize::MAX, into),
             ("out", 0..=usize::MAX, out),
             ("atomic::into", 0..=usize::MAX, atomic_into),
             ("atomic::out", 0..=usize::MAX, atomic_out),
         ];
         #[cfg(target_arch = "x86_64")]
-        {
+        let ways = {
             use super::x86_64;
+
+            let mut ways = ways;
             ways.push(("short", 0..=15, x86_64::short));
             ways.push(("by_sixteen", 16..=usize::MAX, x86_64::by_sixteen));
             ways.push(("by_string", 0..=usize::MAX, x86_64::by_string));
             if std::arch::is_x86_feature_detected!("avx") {
                 ways.push(("by_thirty_two", 32..=usize::MAX, x86_64::by_thirty_two));
             }
-        }
+            ways
+        };
         ways
     }
 
