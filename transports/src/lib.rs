@@ -4,7 +4,7 @@
 //! [`Port`]: a [`Sender`] and a [`Receiver`] that move [`Message`]s, and the identity of the [`Peer`].
 //! Nothing here knows what a message means: calls, services and codecs live in `ipc-rpc`.
 //!
-//! All unsafe code of the project is in this crate, in `sys` (one system call per block).
+//! All unsafe code of the project is in this crate, in `sys` and `shm` (one operation per block).
 //!
 //! ```
 //! use transports::{Accepted, Endpoint, Header, Message, Received, connect, listen};

@@ -44,10 +44,24 @@ pub(super) unsafe fn out(from: *const u8, to: &mut [MaybeUninit<u8>]) {
 
 #[cfg(target_arch = "x86_64")]
 mod x86_64 {
-    use std::arch::asm;
+    use std::arch::{asm, is_x86_feature_detected};
 
-    /// From here on the processor's own copy is used: see the table.
-    const LARGE: usize = 1 << 30;
+    /// From here on wide registers are used, if the processor has them. Below they win nothing.
+    ///
+    /// Nanoseconds on an AMD EPYC 9004, from cache to cache; `memcpy` is that of glibc 2.36:
+    ///
+    /// | bytes | memcpy | 16 at a time | 32 at a time | rep movsb |
+    /// |---|---|---|---|---|
+    /// | 32 | 2.4 | 1.6 | | 3.8 |
+    /// | 200 | 3.8 | 4.6 | | 11.0 |
+    /// | 256 | 3.2 | 5.1 | 3.7 | 9.2 |
+    /// | 512 | 4.9 | 8.9 | 5.8 | 11.4 |
+    /// | 1,024 | 9.8 | 17.6 | 9.7 | 15.0 |
+    /// | 4,096 | 42.8 | 69.6 | 35.5 | 41.1 |
+    /// | 32,768 | 568 | 560 | 571 | 566 |
+    const WIDE: usize = 256;
+    /// From here on the processor's own copy is used, if it has no wide registers: see the table.
+    const LARGE: usize = 1024;
 
     /// Copies `length` bytes.
     ///
@@ -56,90 +70,41 @@ mod x86_64 {
     /// the same time.
     #[inline]
     pub(super) unsafe fn copy(from: *const u8, to: *mut u8, length: usize) {
-        if length >= LARGE {
-            // SAFETY: as the caller says.
-            unsafe { by_string(from, to, length) };
-        } else if length >= 16 {
+        if length < 16 {
+            // SAFETY: as the caller says, and there are at most 15 bytes.
+            unsafe { short(from, to, length) };
+        } else if length < WIDE {
             // SAFETY: as the caller says, and there are at least 16 bytes.
             unsafe { by_sixteen(from, to, length) };
         } else {
-            // SAFETY: as the caller says, and there are at most 15 bytes.
-            unsafe { short(from, to, length) };
+            // SAFETY: as the caller says, and there are at least 32 bytes.
+            unsafe { long(from, to, length) };
         }
     }
 
-    /// As [`copy`], by the instruction for that.
-    #[inline]
-    unsafe fn by_string(from: *const u8, to: *mut u8, length: usize) {
-        // SAFETY: it reads `length` bytes at `from` and writes them at `to`, upwards: the direction flag is clear on entry
-        // to a block.
-        unsafe {
-            asm!(
-                "rep movsb",
-                inout("rcx") length => _,
-                inout("rsi") from => _,
-                inout("rdi") to => _,
-                options(nostack, preserves_flags),
-            );
-        }
-    }
-
-    /// As [`copy`], for 16 bytes and more: four registers at a time, one at a time, and at last the 16 bytes before the end,
-    /// some of which may have been copied already.
-    #[inline]
-    unsafe fn by_sixteen(from: *const u8, to: *mut u8, length: usize) {
-        // SAFETY: `rsi` and `rdi` advance by what was copied, and `rcx` says what is left, so that neither leaves its range;
-        // the last 16 bytes begin inside, as there are at least so many.
-        unsafe {
-            asm!(
-                "lea {last_from}, [rsi + rcx - 16]",
-                "lea {last_to}, [rdi + rcx - 16]",
-                "sub rcx, 64",
-                "jb 3f",
-                "2:",
-                "movups {a}, [rsi]",
-                "movups {b}, [rsi + 16]",
-                "movups {c}, [rsi + 32]",
-                "movups {d}, [rsi + 48]",
-                "movups [rdi], {a}",
-                "movups [rdi + 16], {b}",
-                "movups [rdi + 32], {c}",
-                "movups [rdi + 48], {d}",
-                "add rsi, 64",
-                "add rdi, 64",
-                "sub rcx, 64",
-                "jae 2b",
-                "3:",
-                // 64 less than what is left, and what is left is below 64.
-                "add rcx, 48",
-                "jnc 5f",
-                "4:",
-                "movups {a}, [rsi]",
-                "movups [rdi], {a}",
-                "add rsi, 16",
-                "add rdi, 16",
-                "sub rcx, 16",
-                "jae 4b",
-                "5:",
-                "movups {a}, [{last_from}]",
-                "movups [{last_to}], {a}",
-                last_from = out(reg) _,
-                last_to = out(reg) _,
-                a = out(xmm_reg) _,
-                b = out(xmm_reg) _,
-                c = out(xmm_reg) _,
-                d = out(xmm_reg) _,
-                inout("rcx") length => _,
-                inout("rsi") from => _,
-                inout("rdi") to => _,
-                options(nostack),
-            );
+    /// As [`copy`], for 32 bytes and more.
+    ///
+    /// # Safety
+    /// As for [`copy`].
+    unsafe fn long(from: *const u8, to: *mut u8, length: usize) {
+        if is_x86_feature_detected!("avx") {
+            // SAFETY: as the caller says, and the processor has the registers.
+            unsafe { by_thirty_two(from, to, length) };
+        } else if length < LARGE {
+            // SAFETY: as the caller says.
+            unsafe { by_sixteen(from, to, length) };
+        } else {
+            // SAFETY: as the caller says.
+            unsafe { by_string(from, to, length) };
         }
     }
 
     /// As [`copy`], for at most 15 bytes: two moves that may overlap, or a few single bytes.
+    ///
+    /// # Safety
+    /// As for [`copy`].
     #[inline]
-    unsafe fn short(from: *const u8, to: *mut u8, length: usize) {
+    pub(super) unsafe fn short(from: *const u8, to: *mut u8, length: usize) {
         // SAFETY: the widest move is made that fits, at the start and before the end.
         unsafe {
             asm!(
@@ -176,10 +141,141 @@ mod x86_64 {
             );
         }
     }
+
+    /// As [`copy`], for 16 bytes and more: four registers at a time, one at a time, and at last the 16 bytes before the end,
+    /// some of which may have been copied already.
+    ///
+    /// # Safety
+    /// As for [`copy`].
+    #[inline]
+    pub(super) unsafe fn by_sixteen(from: *const u8, to: *mut u8, length: usize) {
+        // SAFETY: `rsi` and `rdi` advance by what was copied, and `rcx` says what is left, so that neither leaves its range;
+        // the last 16 bytes begin inside, as there are at least so many.
+        unsafe {
+            asm!(
+                "lea {last_from}, [rsi + rcx - 16]",
+                "lea {last_to}, [rdi + rcx - 16]",
+                "sub rcx, 64",
+                "jb 3f",
+                "2:",
+                "movups {a}, [rsi]",
+                "movups {b}, [rsi + 16]",
+                "movups {c}, [rsi + 32]",
+                "movups {d}, [rsi + 48]",
+                "movups [rdi], {a}",
+                "movups [rdi + 16], {b}",
+                "movups [rdi + 32], {c}",
+                "movups [rdi + 48], {d}",
+                "add rsi, 64",
+                "add rdi, 64",
+                "sub rcx, 64",
+                "jae 2b",
+                "3:",
+                // What is left is below 64, and `rcx` is 64 below that.
+                "add rcx, 48",
+                "jnc 5f",
+                "4:",
+                "movups {a}, [rsi]",
+                "movups [rdi], {a}",
+                "add rsi, 16",
+                "add rdi, 16",
+                "sub rcx, 16",
+                "jae 4b",
+                "5:",
+                "movups {a}, [{last_from}]",
+                "movups [{last_to}], {a}",
+                last_from = out(reg) _,
+                last_to = out(reg) _,
+                a = out(xmm_reg) _,
+                b = out(xmm_reg) _,
+                c = out(xmm_reg) _,
+                d = out(xmm_reg) _,
+                inout("rcx") length => _,
+                inout("rsi") from => _,
+                inout("rdi") to => _,
+                options(nostack),
+            );
+        }
+    }
+
+    /// As [`by_sixteen`], with registers of 32 bytes, for as many bytes and more.
+    ///
+    /// # Safety
+    /// As for [`copy`], and the processor has these registers (AVX).
+    #[inline]
+    pub(super) unsafe fn by_thirty_two(from: *const u8, to: *mut u8, length: usize) {
+        // SAFETY: as in `by_sixteen`. At the end the upper halves of all these registers are cleared, as code that knows only
+        // the lower ones wants it; all are named as changed, for code that knows both.
+        unsafe {
+            asm!(
+                "lea {last_from}, [rsi + rcx - 32]",
+                "lea {last_to}, [rdi + rcx - 32]",
+                "sub rcx, 128",
+                "jb 3f",
+                "2:",
+                "vmovdqu ymm0, [rsi]",
+                "vmovdqu ymm1, [rsi + 32]",
+                "vmovdqu ymm2, [rsi + 64]",
+                "vmovdqu ymm3, [rsi + 96]",
+                "vmovdqu [rdi], ymm0",
+                "vmovdqu [rdi + 32], ymm1",
+                "vmovdqu [rdi + 64], ymm2",
+                "vmovdqu [rdi + 96], ymm3",
+                "add rsi, 128",
+                "add rdi, 128",
+                "sub rcx, 128",
+                "jae 2b",
+                "3:",
+                // What is left is below 128, and `rcx` is 128 below that.
+                "add rcx, 96",
+                "jnc 5f",
+                "4:",
+                "vmovdqu ymm0, [rsi]",
+                "vmovdqu [rdi], ymm0",
+                "add rsi, 32",
+                "add rdi, 32",
+                "sub rcx, 32",
+                "jae 4b",
+                "5:",
+                "vmovdqu ymm0, [{last_from}]",
+                "vmovdqu [{last_to}], ymm0",
+                "vzeroupper",
+                last_from = out(reg) _,
+                last_to = out(reg) _,
+                inout("rcx") length => _,
+                inout("rsi") from => _,
+                inout("rdi") to => _,
+                out("xmm0") _, out("xmm1") _, out("xmm2") _, out("xmm3") _,
+                out("xmm4") _, out("xmm5") _, out("xmm6") _, out("xmm7") _,
+                out("xmm8") _, out("xmm9") _, out("xmm10") _, out("xmm11") _,
+                out("xmm12") _, out("xmm13") _, out("xmm14") _, out("xmm15") _,
+                options(nostack),
+            );
+        }
+    }
+
+    /// As [`copy`], by the instruction for that.
+    ///
+    /// # Safety
+    /// As for [`copy`].
+    #[inline]
+    pub(super) unsafe fn by_string(from: *const u8, to: *mut u8, length: usize) {
+        // SAFETY: it reads `length` bytes at `from` and writes them at `to`, upwards: the direction flag is clear on entry
+        // to a block.
+        unsafe {
+            asm!(
+                "rep movsb",
+                inout("rcx") length => _,
+                inout("rsi") from => _,
+                inout("rdi") to => _,
+                options(nostack, preserves_flags),
+            );
+        }
+    }
 }
 
 /// What other architectures do; tested on all.
-#[cfg(any(test, not(target_arch = "x86_64")))]
+#[cfg(any(all(test, not(loom)), not(target_arch = "x86_64")))]
 mod atomic {
     use std::mem::MaybeUninit;
     use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
@@ -188,7 +284,6 @@ mod atomic {
     ///
     /// # Safety
     /// See there.
-    #[cfg_attr(target_arch = "x86_64", allow(dead_code, reason = "only tests use it here"))]
     pub(super) unsafe fn into(bytes: &[u8], to: *mut u8) {
         let before = to.align_offset(size_of::<u64>()).min(bytes.len());
         let (first, rest) = bytes.split_at(before);
@@ -219,7 +314,6 @@ mod atomic {
     ///
     /// # Safety
     /// See there.
-    #[cfg_attr(target_arch = "x86_64", allow(dead_code, reason = "only tests use it here"))]
     pub(super) unsafe fn out(from: *const u8, to: &mut [MaybeUninit<u8>]) {
         let before = from.align_offset(size_of::<u64>()).min(to.len());
         let (first, rest) = to.split_at_mut(before);
@@ -245,5 +339,72 @@ mod atomic {
         for (at, byte) in last.iter_mut().enumerate() {
             byte.write(single(before + words.len() + at));
         }
+    }
+}
+
+/// All ways to copy, for their test: for how many bytes each is.
+#[cfg(all(test, not(loom)))]
+pub(super) mod ways {
+    use std::mem::MaybeUninit;
+    use std::ops::RangeInclusive;
+
+    use super::atomic;
+
+    /// Copies into memory that may be shared, and out of memory that may be.
+    pub(crate) type Way = (
+        &'static str,
+        RangeInclusive<usize>,
+        unsafe fn(*const u8, *mut u8, usize),
+    );
+
+    pub(crate) fn all() -> Vec<Way> {
+        let ways: Vec<Way> = vec![
+            ("into", 0..=usize::MAX, into),
+            ("out", 0..=usize::MAX, out),
+            ("atomic::into", 0..=usize::MAX, atomic_into),
+            ("atomic::out", 0..=usize::MAX, atomic_out),
+        ];
+        #[cfg(target_arch = "x86_64")]
+        let ways = {
+            use super::x86_64;
+
+            let mut ways = ways;
+            ways.push(("short", 0..=15, x86_64::short));
+            ways.push(("by_sixteen", 16..=usize::MAX, x86_64::by_sixteen));
+            ways.push(("by_string", 0..=usize::MAX, x86_64::by_string));
+            if std::arch::is_x86_feature_detected!("avx") {
+                ways.push(("by_thirty_two", 32..=usize::MAX, x86_64::by_thirty_two));
+            }
+            ways
+        };
+        ways
+    }
+
+    unsafe fn into(from: *const u8, to: *mut u8, length: usize) {
+        // SAFETY: the caller says that they can be read.
+        let bytes = unsafe { std::slice::from_raw_parts(from, length) };
+        // SAFETY: the caller says that they can be written.
+        unsafe { super::into(bytes, to) };
+    }
+
+    unsafe fn out(from: *const u8, to: *mut u8, length: usize) {
+        // SAFETY: the caller says that they can be written.
+        let to = unsafe { std::slice::from_raw_parts_mut(to.cast::<MaybeUninit<u8>>(), length) };
+        // SAFETY: the caller says that they can be read.
+        unsafe { super::out(from, to) };
+    }
+
+    unsafe fn atomic_into(from: *const u8, to: *mut u8, length: usize) {
+        // SAFETY: the caller says that they can be read.
+        let bytes = unsafe { std::slice::from_raw_parts(from, length) };
+        // SAFETY: the caller says that they can be written.
+        unsafe { atomic::into(bytes, to) };
+    }
+
+    unsafe fn atomic_out(from: *const u8, to: *mut u8, length: usize) {
+        // SAFETY: the caller says that they can be written.
+        let to = unsafe { std::slice::from_raw_parts_mut(to.cast::<MaybeUninit<u8>>(), length) };
+        // SAFETY: the caller says that they can be read.
+        unsafe { atomic::out(from, to) };
     }
 }

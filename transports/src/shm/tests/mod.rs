@@ -4,7 +4,13 @@
     reason = "a failed unwrap is a failed test, and clippy knows only functions marked as tests"
 )]
 
+mod bell;
+mod child;
+mod copying;
+mod crashes;
+mod hostile;
 mod ring;
+mod sharing;
 
 use std::os::fd::AsFd;
 use std::sync::Arc;

@@ -1,11 +1,13 @@
 //! The ring against a queue.
 
-use std::collections::VecDeque;
+use std::collections::{TryReserveError, VecDeque};
+use std::sync::Arc;
 use std::thread;
 
 use super::{Random, header, ring, sides};
 use crate::Header;
-use crate::sys::shm::{Consumer, Layout, Mark, Processors, Producer};
+use crate::sys::shm::memory::Read;
+use crate::sys::shm::{Consumer, Fault, Layout, Mark, Processors, Producer};
 
 const MARKS: [Mark; 4] = [Mark::Whole, Mark::First, Mark::Further, Mark::Last];
 
@@ -248,4 +250,34 @@ fn processors_are_told() {
         assert_eq!(there.peer_processor(), Some(cpu));
     }
     assert_eq!(here.peer_processor(), None);
+}
+
+/// Memory of the other side from which nothing can be copied, as if there were no private memory for it.
+struct Starved(Arc<crate::sys::PeerMemory>);
+
+impl Read for Starved {
+    fn load(&self, offset: usize) -> u64 {
+        self.0.load(offset)
+    }
+
+    fn copy_out(&self, _offset: usize, _length: usize, body: &mut Vec<u8>) -> Result<(), TryReserveError> {
+        body.try_reserve(usize::MAX)
+    }
+}
+
+#[test]
+fn a_record_for_which_there_is_no_memory_stays() {
+    let [one, two] = sides(small());
+    let mut producer = one.producer(small());
+    assert_eq!(producer.push(&header(1), Mark::Whole, [b"body", b""]), Ok(true));
+    let starved = Arc::new(Starved(Arc::clone(&two.peer)));
+    let mut consumer = Consumer::new(Arc::clone(&two.own), starved, small());
+    let mut body = b"kept".to_vec();
+    for _ in 0..2 {
+        assert_eq!(consumer.pop(&mut body), Err(Fault::NoMemory(4)));
+        assert_eq!((&body[..], consumer.ready()), (&b"kept"[..], true));
+    }
+    let error = crate::Error::from(Fault::NoMemory(4));
+    assert_eq!(error.kind(), crate::ErrorKind::Resource);
+    assert!(two.consumer(small()).pop(&mut body).unwrap().is_some());
 }

@@ -41,6 +41,8 @@ pub(crate) use servers::servers;
     not(all(test, loom))
 ))]
 pub(crate) use shared::kill_self;
+#[cfg(all(target_os = "linux", test, not(loom)))]
+pub(crate) use shared::stream_of;
 #[cfg(target_os = "linux")]
 pub(crate) use shared::{Event, OwnMemory, PeerMemory, SharedWord, close_elsewhere, processor};
 pub(crate) use sockets::{connect_unix, listen_unix};

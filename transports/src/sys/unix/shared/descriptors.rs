@@ -83,7 +83,8 @@ impl Stream {
                 came.extend(rights);
             }
         }
-        let attachments = received.flags.contains(ReturnFlags::CTRUNC);
+        // The space is rounded up, so that a few more may find room.
+        let attachments = received.flags.contains(ReturnFlags::CTRUNC) || came.len() > DESCRIPTORS;
         if attachments {
             close_elsewhere(came);
         } else {
@@ -95,4 +96,10 @@ impl Stream {
             attachments,
         })
     }
+}
+
+/// The stream of a socket, for tests.
+#[cfg(test)]
+pub(crate) fn stream_of(socket: OwnedFd) -> io::Result<Stream> {
+    Stream::new(socket)
 }

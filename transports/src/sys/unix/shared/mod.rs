@@ -16,6 +16,8 @@ mod word;
 
 pub(crate) use closing::close_elsewhere;
 pub(crate) use descriptors::DESCRIPTORS;
+#[cfg(test)]
+pub(crate) use descriptors::stream_of;
 pub(crate) use event::Event;
 pub(crate) use memory::{OwnMemory, PeerMemory};
 pub(crate) use word::SharedWord;
