@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 
 use tokio::runtime::{Handle, Id};
 use tokio::time::Sleep;
-use transports::{Flushed, Spun};
 use transports::reactor::Source;
+use transports::{Flushed, Spun};
 
 use crate::connection::{ClosedBy, State};
 use crate::link::{Arrived, Inbox, Link, NO_SERVER, Out, wake_all};

@@ -215,7 +215,9 @@ impl Endpoint {
     pub fn scheme(&self) -> Scheme {
         match self.address {
             Address::Memory(_) => Scheme::Memory,
-            Address::Name(_) | Address::Path(_) | Address::Abstract(_) if self.sharing == Sharing::Required => {
+            Address::Name(_) | Address::Path(_) | Address::Abstract(_)
+                if self.sharing == Sharing::Required =>
+            {
                 Scheme::SharedMemory
             }
             Address::Name(_) | Address::Path(_) | Address::Abstract(_) => Scheme::Unix,
@@ -352,12 +354,9 @@ impl Scheme {
     #[must_use]
     pub fn vouches_for_peer(self) -> bool {
         match self {
-            Self::Memory
-            | Self::SharedMemory
-            | Self::Unix
-            | Self::Pipe
-            | Self::Exec
-            | Self::Inherited => true,
+            Self::Memory | Self::SharedMemory | Self::Unix | Self::Pipe | Self::Exec | Self::Inherited => {
+                true
+            }
             Self::Tcp => false,
         }
     }

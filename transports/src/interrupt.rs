@@ -24,7 +24,7 @@ impl Interrupt {
         match &self.0 {
             Kind::Doorbell(doorbell) => doorbell.interrupt(),
             Kind::Bell(bell) => bell.ring(),
-                    Kind::Meeting(meeting, bell) => {
+            Kind::Meeting(meeting, bell) => {
                 bell.ring();
                 meeting.interrupt();
             }

@@ -41,7 +41,7 @@ impl Carrier {
     pub fn scheme(&self) -> Scheme {
         match &self.0 {
             CarrierKind::Fixed(scheme) => *scheme,
-                    CarrierKind::Agreed(meeting) => meeting.scheme(),
+            CarrierKind::Agreed(meeting) => meeting.scheme(),
         }
     }
 

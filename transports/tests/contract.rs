@@ -44,7 +44,10 @@ fn a_batch_leaves_at_one_flush() {
                 Sent::Accepted
             );
         }
-        assert!(client.sender.queued() >= 100 * 40);
+        // In a ring they are on their way at once; it is the other side's wake-up that is put off.
+        if client.carrier.scheme() != Scheme::SharedMemory {
+            assert!(client.sender.queued() >= 100 * 40);
+        }
         flush(&mut client);
         assert_eq!(client.sender.queued(), 0);
         for id in 0..100 {

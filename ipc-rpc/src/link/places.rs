@@ -123,7 +123,10 @@ impl Places {
 
     /// The buffer that was left with a call; empty otherwise.
     pub(super) fn take_buffer(&mut self, key: CallKey) -> Vec<u8> {
-        let place = self.routes.get(key.slot()).and_then(|&place| self.places.get_mut(place));
+        let place = self
+            .routes
+            .get(key.slot())
+            .and_then(|&place| self.places.get_mut(place));
         place
             .filter(|place| place.id == key.id())
             .map_or_else(Vec::new, |place| std::mem::take(&mut place.buffer))

@@ -162,15 +162,18 @@ impl Ours {
     pub(super) fn send(&self, link: &Link, kind: Kind) -> Result<(), Error> {
         let [memory, bell] = &self.descriptors;
         let frame = kind.header(0).to_bytes();
-        let sent = link.stream.send_with_descriptors(
-            &frame,
-            &[memory.as_fd(), bell.as_fd(), self.event.as_fd()],
-        );
-        let whole = sent.map_err(|error| Error::system("cannot offer to share memory", error))? == frame.len();
+        let sent = link
+            .stream
+            .send_with_descriptors(&frame, &[memory.as_fd(), bell.as_fd(), self.event.as_fd()]);
+        let whole =
+            sent.map_err(|error| Error::system("cannot offer to share memory", error))? == frame.len();
         if whole {
             Ok(())
         } else {
-            Err(Error::new(ErrorKind::Io, "cannot offer to share memory: the socket is full"))
+            Err(Error::new(
+                ErrorKind::Io,
+                "cannot offer to share memory: the socket is full",
+            ))
         }
     }
 }
@@ -179,7 +182,9 @@ impl Theirs {
     /// Takes what came with an offer or an answer.
     pub(super) fn take(header: &Header, descriptors: Vec<OwnedFd>) -> Result<Self, Error> {
         let refused = |rule: &str| Error::new(ErrorKind::Protocol, format!("cannot share memory: {rule}"));
-        let length = usize::try_from(header.ordinal).ok().filter(|&length| length == Layout::DEFAULT.memory());
+        let length = usize::try_from(header.ordinal)
+            .ok()
+            .filter(|&length| length == Layout::DEFAULT.memory());
         let length = length.ok_or_else(|| refused("the other side's memory has another size than ours"))?;
         let [memory, bell, event]: [OwnedFd; 3] = descriptors
             .try_into()

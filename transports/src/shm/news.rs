@@ -69,7 +69,11 @@ impl News {
         };
         ready!(self.poll_event(waits, cx))?;
         waits.arm_for_space();
-        if look() { Poll::Pending } else { Poll::Ready(Ok(())) }
+        if look() {
+            Poll::Pending
+        } else {
+            Poll::Ready(Ok(()))
+        }
     }
 
     fn waits(&self) -> Option<&Arc<Waits>> {

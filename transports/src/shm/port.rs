@@ -234,8 +234,7 @@ impl MeetingReceiver {
             }
             let former = self.descriptors.len();
             let peer_gone = self.meeting.link.peer_gone();
-            let received =
-                stream.receive_with_descriptors(&mut self.arrived, missing, &mut self.descriptors);
+            let received = stream.receive_with_descriptors(&mut self.arrived, missing, &mut self.descriptors);
             match received {
                 Ok(arrival) if arrival.attachments => return Err(surplus()),
                 Ok(arrival) if arrival.bytes == 0 => {
@@ -274,7 +273,10 @@ impl MeetingReceiver {
                 close_elsewhere(descriptors);
                 if self.endpoint.sharing() == Sharing::Required {
                     let sentence = String::from_utf8_lossy(&self.arrived[Header::SIZE..]).into_owned();
-                    let message = format!("the server at {} does not share memory: {sentence}", self.endpoint.quoted());
+                    let message = format!(
+                        "the server at {} does not share memory: {sentence}",
+                        self.endpoint.quoted()
+                    );
                     return Err(Error::new(ErrorKind::Unsupported, message));
                 }
                 self.arrived.clear();
@@ -321,7 +323,9 @@ impl MeetingReceiver {
                 Err(reason)
             }
             None => match Theirs::take(header, descriptors) {
-                Ok(theirs) => Ours::make().map(|ours| (ours, theirs)).map_err(|error| error.to_string()),
+                Ok(theirs) => Ours::make()
+                    .map(|ours| (ours, theirs))
+                    .map_err(|error| error.to_string()),
                 // What is out of order is nothing to go on with; what cannot be had is.
                 Err(error) if error.kind() == ErrorKind::Protocol => return Err(error),
                 Err(error) => Err(error.to_string()),

@@ -174,7 +174,9 @@ impl RingReceiver {
 
     /// The message whose last piece has come.
     fn end_of(&mut self, header: &Header) -> Result<Option<Message>, Error> {
-        let place = usize::try_from(header.id).ok().and_then(|lane| self.lanes.get_mut(lane));
+        let place = usize::try_from(header.id)
+            .ok()
+            .and_then(|lane| self.lanes.get_mut(lane));
         match place.and_then(Option::take) {
             Some(whole) if whole.body.len() == whole.header.length as usize => Ok(Some(whole)),
             Some(_) => Err(Error::new(
@@ -193,7 +195,8 @@ impl RingReceiver {
         let ended = match self.link.stream.receive(&mut Vec::new(), 0, &mut buffer, 1) {
             Ok(arrival) if arrival.bytes == 0 => true,
             Ok(_) => {
-                let message = "the other side went on speaking on the socket, after it had agreed to share memory";
+                let message =
+                    "the other side went on speaking on the socket, after it had agreed to share memory";
                 return Err(Error::new(ErrorKind::Protocol, message));
             }
             Err(error) => match error.kind() {
@@ -253,21 +256,24 @@ impl RingReceiver {
     }
 
     pub(super) fn park(&mut self, space: bool, deadline: Option<Instant>) -> Result<(), Error> {
-        if self.anything(space) {
-            return Ok(());
-        }
         self.release();
-        let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-        let limit = left.map_or(self.next_sleep, |left| left.min(self.next_sleep));
-        self.waits.sleep(limit, || self.anything(space));
-        if !self.anything(space) {
-            // Nobody woke this thread: see whether there is anybody who could.
-            self.next_sleep = (self.next_sleep * 2).min(LONGEST_SLEEP);
-            let gone = self.waiter.wait(&self.link.stream, false, Some(Instant::now()));
-            if gone.map_err(|error| Error::system("cannot wait for the other side", error))? {
-                self.link.set_peer_gone();
+        while !self.anything(space) {
+            let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+            let limit = left.map_or(self.next_sleep, |left| left.min(self.next_sleep));
+            if limit.is_zero() || self.waits.sleep(limit, || self.anything(space)) {
+                break;
             }
-            self.waits.note_control_news();
+            if !self.anything(space) {
+                // Nobody woke this thread: see whether there is anybody who could.
+                self.next_sleep = (self.next_sleep * 2).min(LONGEST_SLEEP);
+                let gone = self.waiter.wait(&self.link.stream, false, Some(Instant::now()));
+                if gone.map_err(|error| Error::system("cannot wait for the other side", error))? {
+                    self.link.set_peer_gone();
+                }
+                if self.link.peer_gone() || self.link.stream.has_news() {
+                    self.waits.note_control_news();
+                }
+            }
         }
         Ok(())
     }
@@ -301,7 +307,9 @@ fn goes_on<'a>(
 ) -> Result<&'a mut Vec<u8>, Fault> {
     const STRAY: &str = "a piece belongs to no message that was begun";
     const MORE: &str = "the pieces of a message are more than it was said to have";
-    let place = usize::try_from(piece.id).ok().and_then(|lane| lanes.get_mut(lane));
+    let place = usize::try_from(piece.id)
+        .ok()
+        .and_then(|lane| lanes.get_mut(lane));
     let Some(Some(large)) = place else {
         return Err(super::Corrupt(STRAY).into());
     };

@@ -99,7 +99,10 @@ impl RingSender {
                     return self.wait_for_space(LARGEST);
                 }
             } else {
-                if !self.producer.push(&next.header, Mark::Whole, [&next.head, &next.body])? {
+                if !self
+                    .producer
+                    .push(&next.header, Mark::Whole, [&next.head, &next.body])?
+                {
                     return self.wait_for_space(length);
                 }
                 self.bytes -= length;
@@ -123,7 +126,10 @@ impl RingSender {
 
     /// Sends the first piece of the message at the front of the queue.
     fn begin(&mut self, lane: usize) -> Result<bool, Error> {
-        let Some(Queued { header, head, body, .. }) = self.queue.front() else {
+        let Some(Queued {
+            header, head, body, ..
+        }) = self.queue.front()
+        else {
             return Ok(true);
         };
         let total = head.len() + body.len();
@@ -133,7 +139,10 @@ impl RingSender {
         start.extend_from_slice(&(lane as u32).to_le_bytes());
         start.extend_from_slice(head);
         let taken = LARGEST - start.len();
-        if !self.producer.push(header, Mark::First, [&start, &body[..taken]])? {
+        if !self
+            .producer
+            .push(header, Mark::First, [&start, &body[..taken]])?
+        {
             return Ok(false);
         }
         self.bytes -= head.len() + taken;
@@ -186,6 +195,14 @@ impl RingSender {
         if self.producer.wait_for_space(bytes)? {
             self.waits.note_space();
         } else {
+            // Once they share memory, the socket tells of nothing but the end.
+            if self.link.stream.has_news() {
+                self.waits.note_control_news();
+                return Err(Error::new(
+                    ErrorKind::PeerDied,
+                    "cannot send: the other side has ended",
+                ));
+            }
             self.waits.note_full(self.producer.consumed());
         }
         Ok(Flushed::Blocked)

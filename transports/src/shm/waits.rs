@@ -148,14 +148,14 @@ impl Waits {
     }
 
     /// Blocks until the other side wakes this one, or an interrupt comes, or the time has passed. `anything` looks
-    /// once more.
-    pub(super) fn sleep(&self, limit: Duration, anything: impl FnOnce() -> bool) {
+    /// once more. True: it was an interrupt.
+    pub(super) fn sleep(&self, limit: Duration, anything: impl FnOnce() -> bool) -> bool {
         self.bell.arm(FUTEX);
         if !anything() && !self.interrupted.load(Ordering::SeqCst) {
             self.bell.sleep(limit);
         }
         self.bell.disarm(FUTEX);
-        self.interrupted.store(false, Ordering::Relaxed);
+        self.interrupted.swap(false, Ordering::SeqCst)
     }
 }
 

@@ -42,7 +42,7 @@ pub(crate) use servers::servers;
 ))]
 pub(crate) use shared::kill_self;
 #[cfg(all(target_os = "linux", test, not(loom)))]
-pub(crate) use shared::stream_of;
+pub(crate) use shared::{DESCRIPTORS, stream_of};
 #[cfg(target_os = "linux")]
 pub(crate) use shared::{Event, OwnMemory, PeerMemory, SharedWord, close_elsewhere, processor};
 pub(crate) use sockets::{connect_unix, listen_unix};

@@ -112,6 +112,20 @@ impl Stream {
         matches!(&self.0, Kind::Socket(socket) if is_unix(socket))
     }
 
+    /// Whether there is something to receive, the end included, as far as a look that takes nothing can tell.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn has_news(&self) -> bool {
+        let mut byte = [0];
+        let flags = rustix::net::RecvFlags::PEEK | rustix::net::RecvFlags::DONTWAIT;
+        match &self.0 {
+            Kind::Socket(socket) => !matches!(
+                rustix::net::recv(socket, &mut byte, flags),
+                Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR)
+            ),
+            Kind::Fifos(_) | Kind::Pipes { .. } => false,
+        }
+    }
+
     /// Has TCP hold nothing back in the hope of more.
     pub(crate) fn send_at_once(&self) -> io::Result<()> {
         socket2::SockRef::from(self).set_tcp_nodelay(true)
