@@ -45,10 +45,6 @@
 //! computes for more than a few hundred microseconds without awaiting holds up the calls behind it on its connection, and on a
 //! current-thread runtime every connection: mark the method `#[rpc(blocking)]`, which gives it a thread where it may take its
 //! time, and serve from a multi-thread runtime.
-#![cfg_attr(
-    not(feature = "tokio"),
-    allow(rustdoc::broken_intra_doc_links, reason = "there is no server to link to")
-)]
 #![forbid(unsafe_code)]
 
 #[doc(hidden)]
