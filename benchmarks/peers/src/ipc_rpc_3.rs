@@ -1,0 +1,122 @@
+//! ipc-rpc 3.0 of the public registry, another project of the same name, built on ipc-channel. Bytes are
+//! `serde_bytes`'s; the check of the messages' schema is off, as it runs once.
+
+use bench_harness::{Answer, Error, Job, Load, Measured, Mode, Ready, System, Variant, drive, runtime, sum};
+use ipc_rpc_3::{ConnectionKey, IpcRpcClient, IpcRpcServer};
+use serde::{Deserialize, Serialize};
+use serde_bytes::ByteBuf;
+
+use crate::client::{Caller, Client, everything};
+
+/// ipc-rpc 3.
+pub(crate) struct IpcRpc3;
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+enum Message {
+    Echo(ByteBuf),
+    Sum(ByteBuf),
+    Null,
+    Add(u64, u64),
+    Take(ByteBuf),
+    Number(u64),
+}
+
+async fn answer(message: Message) -> Option<Message> {
+    Some(match message {
+        Message::Sum(data) => Message::Number(sum(&data)),
+        Message::Add(a, b) => Message::Number(a.wrapping_add(b)),
+        Message::Take(_) => Message::Null,
+        echo => echo,
+    })
+}
+
+impl System for IpcRpc3 {
+    fn variants(&self) -> Vec<Variant> {
+        [Mode::CURRENT, Mode::MULTI]
+            .map(|mode| Variant {
+                system: "ipc-rpc-3".to_owned(),
+                transport: "unix".to_owned(),
+                mode,
+                in_process: false,
+            })
+            .into()
+    }
+
+    fn offers(&self, _: &Variant, load: &Load) -> Answer {
+        everything(load, false)
+    }
+
+    fn serve(&self, job: &Job, ready: Ready) -> Result<(), Error> {
+        runtime(job.variant.mode.server)?.block_on(async {
+            let (mut keys, mut servers) = (Vec::new(), Vec::new());
+            // A server is for one client.
+            for _ in 0..job.load.connections {
+                let (key, server) = IpcRpcServer::initialize_server(answer).await?;
+                keys.push(key.to_string());
+                servers.push(server);
+            }
+            ready.announce(&keys.join(","))?;
+            // They serve in tasks of their own, until the process is killed.
+            std::future::pending().await
+        })
+    }
+
+    fn drive(&self, job: &Job) -> Result<Measured, Error> {
+        let (load, keys) = (job.load, job.address.clone());
+        drive(job, async move {
+            let mut callers = Vec::new();
+            for key in keys.split(',') {
+                let key = ConnectionKey::from(key.to_owned());
+                let client = IpcRpcClient::initialize_client(key, |_| async { None }).await?;
+                callers.extend(Caller::all(Connection(client), load));
+            }
+            Ok(callers)
+        })
+    }
+}
+
+#[derive(Clone)]
+struct Connection(IpcRpcClient<Message>);
+
+impl Connection {
+    async fn number(&self, message: Message) -> Result<u64, Error> {
+        match self.0.send(message).await? {
+            Message::Number(number) => Ok(number),
+            _ => Err("no number came".into()),
+        }
+    }
+
+    async fn nothing(&self, message: Message) -> Result<(), Error> {
+        match self.0.send(message).await? {
+            Message::Null => Ok(()),
+            _ => Err("something came".into()),
+        }
+    }
+}
+
+impl Client for Connection {
+    type Bytes = Vec<u8>;
+
+    async fn echo(&mut self, data: &[u8]) -> Result<Vec<u8>, Error> {
+        match self.0.send(Message::Echo(ByteBuf::from(data))).await? {
+            Message::Echo(data) => Ok(data.into_vec()),
+            _ => Err("no bytes came".into()),
+        }
+    }
+
+    async fn sum(&mut self, data: &[u8]) -> Result<u64, Error> {
+        self.number(Message::Sum(ByteBuf::from(data))).await
+    }
+
+    async fn null(&mut self) -> Result<(), Error> {
+        self.nothing(Message::Null).await
+    }
+
+    async fn add(&mut self, a: u64, b: u64) -> Result<u64, Error> {
+        self.number(Message::Add(a, b)).await
+    }
+
+    async fn take(&mut self, data: &[u8]) -> Result<(), Error> {
+        self.nothing(Message::Take(ByteBuf::from(data))).await
+    }
+}
