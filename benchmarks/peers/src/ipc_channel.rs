@@ -58,6 +58,10 @@ impl System for IpcChannel {
             Case::Beside => {
                 Answer::No("replies come in the order of the requests: nothing passes beside a body")
             }
+            // The client would have to read replies on another thread.
+            _ if load.in_flight > 64 => {
+                Answer::No("client and server would both wait for room in their sockets")
+            }
             _ if load.in_flight > 1 => Answer::Yes("times of a batch: all requests, then all replies"),
             _ => Answer::Yes(""),
         }
