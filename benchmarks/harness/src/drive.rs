@@ -10,7 +10,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::task::JoinSet;
 
 use crate::job::{Case, Job, Measured, Waiting};
-use crate::process::{Used, peak_memory, used};
+use crate::process::{Edge, Used, peak_memory, used};
 use crate::system::Error;
 
 /// One caller that makes a call, waits for it, and makes the next. As many of them as calls are to be in flight.
@@ -112,9 +112,9 @@ impl Window {
         let job = job.clone();
         thread::spawn(move || {
             thread::sleep(self.opens.saturating_duration_since(Instant::now()));
-            let before = used(&job)?;
+            let before = used(&job, Edge::Opens)?;
             thread::sleep(self.closes.saturating_duration_since(Instant::now()));
-            Ok((before, used(&job)?))
+            Ok((before, used(&job, Edge::Closes)?))
         })
     }
 }
@@ -238,7 +238,7 @@ async fn stream<W: Worker>(job: &Job, mut workers: Vec<W>) -> Result<Measured, E
         worker.turn().await?;
     }
     worker.settle().await?;
-    let before = used(job)?;
+    let before = used(job, Edge::Opens)?;
     let begin = Instant::now();
     let mut calls = 0;
     while begin.elapsed() < job.measure {
@@ -247,7 +247,7 @@ async fn stream<W: Worker>(job: &Job, mut workers: Vec<W>) -> Result<Measured, E
     worker.settle().await?;
     Ok(Measured {
         calls,
-        ..measured(job, begin.elapsed(), before, used(job)?)?
+        ..measured(job, begin.elapsed(), before, used(job, Edge::Closes)?)?
     })
 }
 
@@ -262,10 +262,10 @@ where
     }
     // Whatever the last call left to be done is done within the warm-up.
     pause(job.warm_up).await;
-    let before = used(job)?;
+    let before = used(job, Edge::Opens)?;
     let begin = Instant::now();
     pause(job.measure).await;
-    measured(job, begin.elapsed(), before, used(job)?)
+    measured(job, begin.elapsed(), before, used(job, Edge::Closes)?)
 }
 
 /// What is measured besides calls.

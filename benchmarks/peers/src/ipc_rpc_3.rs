@@ -17,7 +17,7 @@ use crate::client::{Caller, Client, everything};
 pub(crate) struct IpcRpc3;
 
 /// Bytes that take long enough that no reply comes too early, and too long for little time.
-const LARGE: usize = 64 << 10;
+const LARGE: usize = 1 << 20;
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 enum Message {
@@ -52,6 +52,9 @@ impl System for IpcRpc3 {
 
     fn offers(&self, _: &Variant, load: &Load) -> Answer {
         match everything(load, false) {
+            _ if load.connections > 500 => Answer::No(
+                "each connection keeps one of the runtime's threads for blocking work, of which there are 512",
+            ),
             Answer::Yes(_) => Answer::Yes("a call whose reply it lost is made again after 50 ms"),
             other => other,
         }
