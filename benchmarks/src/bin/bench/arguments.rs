@@ -112,7 +112,7 @@ impl Arguments {
             peers,
             patience: Duration::from_secs(patience),
             warm_up: Duration::from_millis(200),
-            measure: Duration::from_millis(if quick { 80 } else { 400 }),
+            measure: Duration::from_millis(if quick { 80 } else { 300 }),
             idle: Duration::from_secs(if quick { 1 } else { 5 }),
         })
     }
@@ -124,7 +124,7 @@ impl Arguments {
             Case::Idle => self.idle,
             Case::After1Ms => self.measure.max(least(0.5)),
             Case::After10Ms => self.measure.max(least(1.5)),
-            _ if load.size > 1 << 20 => self.measure.max(least(1.5)),
+            _ if load.size > 1 << 20 => self.measure.max(least(1.2)),
             _ => self.measure,
         }
     }

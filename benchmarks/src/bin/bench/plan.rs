@@ -74,22 +74,22 @@ pub(crate) fn placements(offer: &Offer, processors: usize, quick: bool) -> Vec<P
     if !shown_anywhere || !shown_mode {
         return Vec::new();
     }
-    let in_turn = match load.case {
-        _ if offer.variant.in_process => vec![Placement::Free],
-        Case::Echo if small && alone && !quick => vec![Placement::Same, Placement::Split, Placement::Free],
-        Case::Echo if small && !secondary && !quick => {
+    let everywhere = match load.case {
+        Case::Echo if small && alone => true,
+        // Of the cases with many calls, one shows what a placement does to them.
+        Case::Echo if small && load.in_flight == 64 => !secondary && !quick,
+        Case::After10Ms => true,
+        _ => false,
+    };
+    let in_turn = match everywhere {
+        true if !variant.in_process && !(quick && secondary) => {
             vec![Placement::Same, Placement::Split, Placement::Free]
         }
-        Case::After1Ms | Case::After10Ms if !quick => {
-            vec![Placement::Same, Placement::Split, Placement::Free]
-        }
-        Case::Echo if small && alone && !secondary => vec![Placement::Same, Placement::Free],
-        Case::After10Ms => vec![Placement::Same, Placement::Free],
         _ => vec![Placement::Free],
     };
     in_turn
         .into_iter()
-        .filter(|&placement| placement != Placement::Split || processors > 1)
+        .filter(|&placement| placement != Placement::Split || (processors > 1 && !quick))
         .collect()
 }
 
