@@ -22,7 +22,7 @@ what is measured
   --patience SECONDS
                   wait so long, for each measurement, until nothing else uses the machine, and measure again what was
                   disturbed all the same (default 0); the least disturbed measurement counts
-  --peers         build benchmarks/peers first (without it, they are measured if they were built before)
+  --peers         build benchmarks/peers and measure them, too
   --list          print what would be measured, in the words of --only, and stop
 
 what becomes of it
@@ -53,7 +53,7 @@ pub(crate) struct Arguments {
     pub(crate) charts: Option<PathBuf>,
     /// Fewer cases.
     pub(crate) quick: bool,
-    /// Build the peers' binary.
+    /// Build the peers' binary, and measure them.
     pub(crate) peers: bool,
     /// How long to try for an undisturbed measurement.
     pub(crate) patience: Duration,

@@ -61,7 +61,7 @@ impl Figure {
     }
 }
 
-/// The figure of the rows that have the pattern's words (see [`matches`]), in one run; of several rows, the best.
+/// The figure of the rows that have the pattern's words (see [`matches()`]), in one run; of several rows, the best.
 pub(crate) fn in_run(rows: &[Row], run: usize, pattern: &str, figure: Figure) -> Option<f64> {
     rows.iter()
         .filter(|row| row.run == run && matches(pattern, row.words()))

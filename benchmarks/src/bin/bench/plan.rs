@@ -60,6 +60,10 @@ pub(crate) fn placements(offer: &Offer, processors: usize, quick: bool) -> Vec<P
         Case::Echo if secondary && quick => alone && matches!(load.size, SMALL | MIB),
         Case::Echo | Case::Post | Case::Idle if secondary => true,
         _ if secondary => false,
+        // Between the ring that looks and the one that sleeps as a server must.
+        _ if quick && matches!(variant.transport.as_str(), "aware" | "futex") => {
+            small && alone && matches!(load.case, Case::Echo | Case::After10Ms)
+        }
         // Bodies of this size take seconds, and bear out what those of 1 MiB say.
         Case::Beside | Case::Sum if quick => load.size <= MIB,
         _ => true,
@@ -81,11 +85,10 @@ pub(crate) fn placements(offer: &Offer, processors: usize, quick: bool) -> Vec<P
         Case::After10Ms => true,
         _ => false,
     };
-    let in_turn = match everywhere {
-        true if !variant.in_process && !(quick && secondary) => {
-            vec![Placement::Same, Placement::Split, Placement::Free]
-        }
-        _ => vec![Placement::Free],
+    let alike = variant.in_process || (quick && secondary);
+    let in_turn = match everywhere && !alike {
+        true => vec![Placement::Same, Placement::Split, Placement::Free],
+        false => vec![Placement::Free],
     };
     in_turn
         .into_iter()
