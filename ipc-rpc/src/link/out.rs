@@ -97,7 +97,7 @@ impl Out {
         request: &Request,
         body: &mut Vec<u8>,
     ) -> Result<Start, Error> {
-        if self.broken {
+        if self.broken && self.core.state() != State::Closed {
             let sentence = match &link.leash {
                 Some(leash) => format!("{}; connect again", leash.why_gone()),
                 None => format!("{} is gone; connect again", link.peer_name()),

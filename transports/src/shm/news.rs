@@ -69,7 +69,8 @@ impl News {
         };
         ready!(self.poll_event(waits, cx))?;
         waits.arm_for_space();
-        if look() {
+        // A sender that gives way between the pieces of a large message has room for the next.
+        if look() && waits.is_full() {
             Poll::Pending
         } else {
             Poll::Ready(Ok(()))
