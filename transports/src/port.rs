@@ -113,7 +113,7 @@ pub enum Received {
     /// A message, now in the caller's buffer.
     Message,
     /// The first piece of a large message: its header is in the caller's buffer, the message itself comes later, and others
-    /// may come before it. Only where [`Header::UNORDERED`] was set by its sender.
+    /// may come before it if both are [`Header::UNORDERED`] to their sender. Only where large messages travel in pieces.
     Begun,
     /// No whole message is there.
     Empty,

@@ -14,6 +14,8 @@ pub(crate) struct Inbox {
     pub(crate) message: Message,
     /// Since when a message is there in part.
     begun: Option<Instant>,
+    /// Messages whose first pieces have come, and not all of them.
+    announced: usize,
     /// The last look stopped before it had seen all there was.
     cut_short: bool,
     /// Nothing more will come.
@@ -26,6 +28,7 @@ impl Inbox {
             receiver,
             message: Message::default(),
             begun: None,
+            announced: 0,
             cut_short: false,
             ended: false,
         }
@@ -41,8 +44,15 @@ impl Inbox {
     ) -> bool {
         loop {
             match self.receiver.try_recv(&mut self.message) {
-                Ok(Received::Message) => self.begun = None,
+                Ok(Received::Message) => {
+                    self.announced -= usize::from(self.message.begun);
+                    // Small messages between the pieces of a large one do not make up for it.
+                    if self.message.begun || self.announced == 0 {
+                        self.begun = None;
+                    }
+                }
                 Ok(Received::Begun) => {
+                    self.announced += 1;
                     link.take_in_begun(&self.message, now);
                     continue;
                 }
@@ -80,7 +90,7 @@ impl Inbox {
             let seen = self.receiver.drained() && !self.receiver.ready();
             if seen && !std::mem::take(&mut self.cut_short) {
                 if self.receiver.in_progress() {
-                    self.begun = Some(now);
+                    self.begun.get_or_insert(now);
                 }
                 return true;
             }
