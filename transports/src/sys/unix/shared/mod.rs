@@ -1,11 +1,5 @@
 //! What two processes share, on Linux: memory, words to sleep on, events, and the descriptors by which they hand it over.
 
-#![allow(
-    dead_code,
-    unused_imports,
-    reason = "the port that uses it all is not there yet"
-)]
-
 mod closing;
 mod descriptors;
 mod event;
