@@ -121,7 +121,49 @@ impl Client {
     }
 
     /// What carries the messages: for a plain name, [`Scheme::SharedMemory`] where both sides can, else
-    /// [`Scheme::Unix`].
+    /// [`Scheme::Unix`]. It is settled when the connection is made, and stays. Does not block.
+    ///
+    /// ```
+    /// # #[cfg(all(feature = "tokio", unix))]
+    /// # fn main() -> Result<(), ipc_rpc::Error> {
+    /// use ipc_rpc::{Context, Endpoint, Scheme, Server, ServiceClient};
+    ///
+    /// #[ipc_rpc::service]
+    /// trait Mirror {
+    ///     async fn transport(&self, context: &Context) -> String;
+    /// }
+    ///
+    /// struct Glass;
+    ///
+    /// impl Mirror for Glass {
+    ///     async fn transport(&self, context: &Context) -> String {
+    ///         context.transport().to_string()
+    ///     }
+    /// }
+    ///
+    /// let name = format!("mirror-{}", std::process::id());
+    /// let server = Server::bind(name.as_str()).service(MirrorServer::new(Glass)).listen()?;
+    /// let handle = server.handle();
+    /// let thread = std::thread::spawn(|| server.run().wait());
+    ///
+    /// // A plain name: the fastest that both sides can.
+    /// let mirror = MirrorClient::connect(name.as_str()).wait()?;
+    /// let expected = if Scheme::SharedMemory.is_supported() { Scheme::SharedMemory } else { Scheme::Unix };
+    /// assert_eq!(mirror.as_client().transport(), expected);
+    /// assert_eq!(mirror.transport().wait()?, expected.as_str());
+    ///
+    /// // One side says that it wants the socket: that is what both see.
+    /// let mirror = MirrorClient::connect(format!("unix:{name}")).wait()?;
+    /// assert_eq!(mirror.as_client().transport(), Scheme::Unix);
+    /// assert_eq!(mirror.transport().wait()?, "unix");
+    /// # drop(mirror);
+    /// # handle.shutdown();
+    /// # thread.join().expect("the server does not panic")?;
+    /// # Ok(())
+    /// # }
+    /// # #[cfg(not(all(feature = "tokio", unix)))]
+    /// # fn main() {}
+    /// ```
     #[must_use]
     pub fn transport(&self) -> Scheme {
         self.link().carrier.scheme()

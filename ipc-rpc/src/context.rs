@@ -30,7 +30,8 @@ impl Context {
         &self.connection.peer
     }
 
-    /// What carries the connection's messages: [`Scheme::SharedMemory`] or [`Scheme::Unix`], say.
+    /// What carries the connection's messages: [`Scheme::SharedMemory`] or [`Scheme::Unix`], say. See
+    /// [`Client::transport`](crate::Client::transport) for an example of both.
     #[must_use]
     pub fn transport(&self) -> Scheme {
         self.connection.carrier.scheme()

@@ -24,6 +24,31 @@
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! # Transports
+//! An [`Endpoint`] says where a server is and what carries the messages. The calls are the same over each of them.
+//!
+//! | endpoint | what it is |
+//! |---|---|
+//! | `store` | shared memory where both sides can, else the socket over which they would have agreed on it |
+//! | `shm:store` | shared memory, or an error for the client: between processes of one user, on Linux |
+//! | `unix:store`, `unix:/run/store.sock`, `unix:@store` | a socket, by name, at a path, by an abstract name |
+//! | `pipe:store` | FIFOs; on Windows a named pipe |
+//! | `tcp:7000` | the loopback interface |
+//! | `exec:PROGRAM`, `fd:inherited` | a child that serves its parent, see [`serve_inherited`] |
+//! | `mem:store` | inside one process |
+//!
+//! [`Client::transport`] and [`Context::transport`] tell which it came to be, [`Endpoint::wait`] says how one waits over shared memory.
+//!
+//! # Handlers that compute
+//! A handler is polled where its call was received, on the connection's own task. One that awaits gives way to the others. One that
+//! computes for more than a few hundred microseconds without awaiting holds up the calls behind it on its connection, and on a
+//! current-thread runtime every connection: mark the method `#[rpc(blocking)]`, which gives it a thread where it may take its
+//! time, and serve from a multi-thread runtime.
+#![cfg_attr(
+    not(feature = "tokio"),
+    allow(rustdoc::broken_intra_doc_links, reason = "there is no server to link to")
+)]
 #![forbid(unsafe_code)]
 
 #[doc(hidden)]

@@ -171,7 +171,21 @@ impl Endpoint {
         self.other_users_allowed
     }
 
-    /// Says how this side waits; [`Wait::Adaptive`] unless it is said.
+    /// Says how this side waits over shared memory; [`Wait::Adaptive`] unless it is said. Each side says it for itself, a
+    /// server for all connections of the endpoint. Other transports leave no choice, and it means nothing to them.
+    ///
+    /// ```
+    /// use transports::{Endpoint, Wait};
+    ///
+    /// let endpoint: Endpoint = "store".parse()?;
+    /// assert_eq!(endpoint.waits(), Wait::Adaptive);
+    /// // A server that should take as little of the processor as it can, at the cost of a wake-up for each message:
+    /// let endpoint = endpoint.wait(Wait::Sleep);
+    /// assert_eq!(endpoint.waits(), Wait::Sleep);
+    /// // It is a setting of this side, and no part of the name.
+    /// assert_eq!(endpoint.to_string(), "store");
+    /// # Ok::<(), transports::Error>(())
+    /// ```
     #[must_use]
     pub fn wait(mut self, wait: Wait) -> Self {
         self.wait = wait;

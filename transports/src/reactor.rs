@@ -12,6 +12,9 @@ use crate::{Child, Error, ErrorKind, sys};
 /// Tells a task when a port or a listener has news. Edge-triggered: news is told once, until the look at it says
 /// that it saw all there was.
 ///
+/// A look that saw all there was ends with [`Receiver::arm`](crate::Receiver::arm), so that the other side tells of what
+/// comes after it.
+///
 /// Both `poll` functions work alike. If there may be news, they run `look` once and return `Ready`; otherwise they
 /// leave the task's waker and return `Pending`. Neither makes a system call or allocates memory. A driver calls
 /// `poll_recv`, and while a flush was blocked `poll_space`, until `Pending`, and only then lets go of the thread:
@@ -29,7 +32,7 @@ use crate::{Child, Error, ErrorKind, sys};
 ///                 received = receiver.try_recv(&mut message);
 ///                 match received {
 ///                     Ok(Received::Message) => println!("{} bytes", message.body.len()),
-///                     _ => return receiver.drained(),
+///                     _ => return receiver.drained() && receiver.arm(),
 ///                 }
 ///             }
 ///         })?;
@@ -107,7 +110,7 @@ impl Watch {
 }
 
 impl Watch {
-    #[cfg_attr(not(target_os = "linux"), expect(dead_code, reason = "nobody meets there"))]
+    #[allow(dead_code, reason = "where no memory can be shared, nobody meets")]
     pub(crate) fn meeting(meeting: Arc<Meeting>) -> Self {
         Self(WatchKind::Meeting(meeting))
     }

@@ -64,7 +64,7 @@ impl Driver {
                 let polled = source.poll_recv(cx, || {
                     looks.set(looks.get() + 1);
                     received = port.receiver.try_recv(message).unwrap();
-                    port.receiver.drained()
+                    port.receiver.drained() && port.receiver.arm()
                 });
                 match polled {
                     Poll::Ready(looked) => looked.unwrap(),
@@ -180,7 +180,7 @@ fn large_bodies_pass_both_ways_at_once() {
                                     assert!(message.body == body(3 << 20, (1 - seed) + received));
                                     received += 1;
                                 }
-                                receiver.drained()
+                                receiver.drained() && receiver.arm()
                             })
                             .is_pending();
                         if sent == 12 && received == 12 && !blocked {

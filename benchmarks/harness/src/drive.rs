@@ -10,7 +10,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::task::JoinSet;
 
 use crate::job::{Case, Job, Measured, Waiting};
-use crate::process::{Used, peak_memory, used};
+use crate::process::{Edge, Used, peak_memory, used};
 use crate::system::Error;
 
 /// One caller that makes a call, waits for it, and makes the next. As many of them as calls are to be in flight.
@@ -93,6 +93,8 @@ struct Samples<W> {
     /// Nanoseconds of each turn; all of them, so that percentiles are exact. A turn of over 4 s counts as 4 s.
     turns: Vec<u32>,
     calls: u64,
+    /// When the last turn that counts ended.
+    end: Instant,
 }
 
 impl Window {
@@ -110,17 +112,18 @@ impl Window {
         let job = job.clone();
         thread::spawn(move || {
             thread::sleep(self.opens.saturating_duration_since(Instant::now()));
-            let before = used(&job)?;
+            let before = used(&job, Edge::Opens)?;
             thread::sleep(self.closes.saturating_duration_since(Instant::now()));
-            Ok((before, used(&job)?))
+            Ok((before, used(&job, Edge::Closes)?))
         })
     }
 }
 
 type Watch = thread::JoinHandle<Result<(Used, Used), Error>>;
 
-/// Makes calls until the window closes. Each turn starts where the last one ended, or when the silence before it does:
-/// one look at the clock a turn, or two.
+/// Makes calls until the window closes; if none of them began and ended inside it, until one has ended that began in it
+/// or after it. Each turn starts where the last one ended, or when the silence before it does: one look at the clock a
+/// turn, or two.
 async fn repeat<W, P>(
     job: &Job,
     window: Window,
@@ -132,18 +135,19 @@ where
     P: Future<Output = ()>,
 {
     let silence = job.load.case.silence();
-    let (mut turns, mut all) = (Vec::new(), 0);
+    let (mut turns, mut all, mut end) = (Vec::new(), 0, window.closes);
     let mut before = Instant::now();
-    while before < window.closes {
+    while before < window.closes || turns.is_empty() {
         if !silence.is_zero() {
             pause(silence).await;
             before = Instant::now();
         }
         let calls = worker.turn().await?;
         let after = Instant::now();
-        if before >= window.opens && after <= window.closes {
+        if before >= window.opens && (after <= window.closes || turns.is_empty()) {
             turns.push(u32::try_from((after - before).as_nanos()).unwrap_or(u32::MAX));
             all += u64::from(calls);
+            end = end.max(after);
         }
         before = after;
     }
@@ -152,6 +156,7 @@ where
         place,
         turns,
         calls: all,
+        end,
     })
 }
 
@@ -167,7 +172,7 @@ async fn in_tasks<W: Worker>(job: &Job, workers: Vec<W>) -> Result<Measured, Err
     while let Some(samples) = tasks.join_next().await {
         all.push(samples??);
     }
-    closed_loop(job, watch, all)
+    closed_loop(job, window, watch, all)
 }
 
 fn on_threads<W: Worker>(job: &Job, workers: Vec<W>) -> Result<Measured, Error> {
@@ -185,14 +190,21 @@ fn on_threads<W: Worker>(job: &Job, workers: Vec<W>) -> Result<Measured, Error> 
     for thread in threads {
         all.push(thread.join().map_err(|_| "a worker panicked")??);
     }
-    closed_loop(job, watch, all)
+    closed_loop(job, window, watch, all)
 }
 
-fn closed_loop<W>(job: &Job, watch: Watch, mut all: Vec<Samples<W>>) -> Result<Measured, Error> {
+fn closed_loop<W>(
+    job: &Job,
+    window: Window,
+    watch: Watch,
+    mut all: Vec<Samples<W>>,
+) -> Result<Measured, Error> {
     let (before, after) = watch
         .join()
         .map_err(|_| "the reader of the processor time panicked")??;
-    let mut measured = measured(job, job.measure, before, after)?;
+    let end = all.iter().map(|samples| samples.end).max();
+    let wall = end.unwrap_or(window.closes) - window.opens;
+    let mut measured = measured(job, wall, before, after)?;
     all.sort_unstable_by_key(|samples| samples.place);
     if job.load.case == Case::Beside {
         let large = all.split_off(1.min(all.len()));
@@ -226,7 +238,7 @@ async fn stream<W: Worker>(job: &Job, mut workers: Vec<W>) -> Result<Measured, E
         worker.turn().await?;
     }
     worker.settle().await?;
-    let before = used(job)?;
+    let before = used(job, Edge::Opens)?;
     let begin = Instant::now();
     let mut calls = 0;
     while begin.elapsed() < job.measure {
@@ -235,7 +247,7 @@ async fn stream<W: Worker>(job: &Job, mut workers: Vec<W>) -> Result<Measured, E
     worker.settle().await?;
     Ok(Measured {
         calls,
-        ..measured(job, begin.elapsed(), before, used(job)?)?
+        ..measured(job, begin.elapsed(), before, used(job, Edge::Closes)?)?
     })
 }
 
@@ -250,10 +262,10 @@ where
     }
     // Whatever the last call left to be done is done within the warm-up.
     pause(job.warm_up).await;
-    let before = used(job)?;
+    let before = used(job, Edge::Opens)?;
     let begin = Instant::now();
     pause(job.measure).await;
-    measured(job, begin.elapsed(), before, used(job)?)
+    measured(job, begin.elapsed(), before, used(job, Edge::Closes)?)
 }
 
 /// What is measured besides calls.

@@ -56,16 +56,28 @@ pub(crate) struct Used {
     pub(crate) machine: u64,
 }
 
+/// Which end of a span of time is read: what the reading itself costs is kept outside.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Edge {
+    Opens,
+    Closes,
+}
+
 /// Processor time used so far.
-pub(crate) fn used(job: &Job) -> Result<Used, Error> {
+pub(crate) fn used(job: &Job, edge: Edge) -> Result<Used, Error> {
+    let own = || {
+        let client = clock_gettime(ClockId::ProcessCPUTime);
+        client.tv_sec as u64 * 1_000_000_000 + client.tv_nsec as u64
+    };
+    let closing = own();
     let server = job
         .server
         .map_or(Ok(0), |id| of_threads(Path::new(&format!("/proc/{id}/task"))))?;
-    let client = clock_gettime(ClockId::ProcessCPUTime);
-    let client = client.tv_sec as u64 * 1_000_000_000 + client.tv_nsec as u64;
+    let machine = of_machine()?;
+    let client = if edge == Edge::Opens { own() } else { closing };
     Ok(Used {
         own: client + server,
-        machine: of_machine()?,
+        machine,
     })
 }
 

@@ -1,6 +1,8 @@
 //! tarpc 0.38 over its own Unix transport with bincode, written as its documentation shows. Bytes are `serde_bytes`'s,
 //! without which bincode writes them one by one.
 
+use std::time::Duration;
+
 use bench_harness::{Answer, Error, Job, Load, Measured, Mode, Ready, System, Variant, drive, runtime};
 use futures::StreamExt;
 use serde_bytes::ByteBuf;
@@ -97,6 +99,13 @@ impl System for Tarpc {
     }
 }
 
+/// With more time than any call takes: by default 10 s, and 64 MiB on a busy machine can take longer.
+fn context() -> context::Context {
+    let mut context = context::current();
+    context.deadline += Duration::from_secs(60);
+    context
+}
+
 #[derive(Clone)]
 struct Connection(BenchClient);
 
@@ -105,23 +114,23 @@ impl Client for Connection {
 
     async fn echo(&mut self, data: &[u8]) -> Result<Reply, Error> {
         // Arguments are owned in tarpc, so the caller's bytes are copied for each call.
-        Ok(Reply(self.0.echo(context::current(), ByteBuf::from(data)).await?))
+        Ok(Reply(self.0.echo(context(), ByteBuf::from(data)).await?))
     }
 
     async fn sum(&mut self, data: &[u8]) -> Result<u64, Error> {
-        Ok(self.0.sum(context::current(), ByteBuf::from(data)).await?)
+        Ok(self.0.sum(context(), ByteBuf::from(data)).await?)
     }
 
     async fn null(&mut self) -> Result<(), Error> {
-        Ok(self.0.null(context::current()).await?)
+        Ok(self.0.null(context()).await?)
     }
 
     async fn add(&mut self, a: u64, b: u64) -> Result<u64, Error> {
-        Ok(self.0.add(context::current(), a, b).await?)
+        Ok(self.0.add(context(), a, b).await?)
     }
 
     async fn take(&mut self, data: &[u8]) -> Result<(), Error> {
-        Ok(self.0.take(context::current(), ByteBuf::from(data)).await?)
+        Ok(self.0.take(context(), ByteBuf::from(data)).await?)
     }
 }
 

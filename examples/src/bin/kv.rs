@@ -8,6 +8,9 @@
 //! 1
 //! $ cargo run --bin kv -- get greeting
 //! hello
+//! $ cargo run --bin kv -- status
+//! 1 keys, 13 bytes, version 1
+//! served by pid 4711 (/usr/bin/kvd), uid 1000, to pid 4712 (/usr/bin/kv), uid 1000, over shm
 //! ```
 //!
 //! Exit codes: 0 ok, 1 the store says no, 2 usage, 3 cannot connect, 4 deadline, 5 any other failure of the call.
@@ -18,7 +21,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use examples::kv::{self, Expect, KvClient, KvError, Version};
-use ipc_rpc::{CallError, Error, ErrorKind};
+use ipc_rpc::{CallError, Error, ErrorKind, ServiceClient};
 
 const USAGE: &str = "\
 usage: kv [--at ENDPOINT] [--timeout SECONDS] COMMAND
@@ -28,7 +31,7 @@ commands:
   put KEY VALUE [--if-version N | --if-absent]  set a key and print its version; VALUE - is the standard input
   delete KEY [--if-version N]                   delete a key
   list [PREFIX]                                 print keys with their versions and lengths
-  status                                        print what the store holds and who serves it";
+  status                                        print what the store holds, who serves it, and over which transport";
 
 fn main() -> ExitCode {
     let options = match Options::parse(std::env::args().skip(1)) {
@@ -82,11 +85,13 @@ fn run(options: &Options) -> Result<(), Failure> {
                 "{} keys, {} bytes, version {}",
                 status.keys, status.bytes, status.version
             )?;
+            let client = kv.as_client();
             writeln!(
                 out,
-                "served by {}, to {}",
-                ipc_rpc::ServiceClient::as_client(&kv).peer(),
-                status.caller
+                "served by {}, to {}, over {}",
+                client.peer(),
+                status.caller,
+                client.transport()
             )?;
         }
     }

@@ -6,7 +6,7 @@ use std::process::Output;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use examples::kv::{Expect, KvClient};
-use ipc_rpc::{CallError, Endpoint, Outcome};
+use ipc_rpc::{CallError, Endpoint, Outcome, Scheme};
 
 use crate::process::{Running, Sandbox, complained, said};
 
@@ -77,6 +77,27 @@ fn keeps_values_and_their_versions() {
         status.starts_with("1 keys, 11 bytes, version 4\nserved by pid "),
         "{status}"
     );
+}
+
+/// A name shares memory where both sides can; who says `unix:`, on either side, does not.
+#[test]
+fn tells_over_which_transport_it_is_served() {
+    let sandbox = Sandbox::new();
+    let served = |at: &str| {
+        let status = said(&sandbox.run(KV, &["--at", at, "status"]));
+        let (_, transport) = status.trim_end().rsplit_once(", over ").expect("status tells it");
+        transport.to_owned()
+    };
+    let memory = if Scheme::SharedMemory.is_supported() {
+        "shm"
+    } else {
+        "unix"
+    };
+    let _shared = daemon(&sandbox, &["--at", "shared"]);
+    assert_eq!(served("shared"), memory);
+    assert_eq!(served("unix:shared"), "unix");
+    let _socket = daemon(&sandbox, &["--at", "unix:socket"]);
+    assert_eq!(served("socket"), "unix");
 }
 
 #[test]

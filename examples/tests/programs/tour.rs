@@ -24,7 +24,10 @@ fn agree(output: &Output, calls: usize) {
     assert!(output.status.success(), "{}", complained(output));
     let rows = rows(output);
     let transports: Vec<&str> = rows.iter().map(|row| row[0].as_str()).collect();
-    assert_eq!(transports, ["mem", "unix", "pipe", "tcp", "spawn", "stdio"]);
+    assert_eq!(
+        transports,
+        ["mem", "shm", "unix", "pipe", "tcp", "spawn", "stdio"]
+    );
     for row in &rows {
         let [_, called, bytes, p50, "µs", p99, "µs", checksum] =
             row.iter().map(String::as_str).collect::<Vec<_>>()[..]

@@ -17,6 +17,12 @@ use crate::{PROGRAM, serve};
 /// Nobody in particular.
 const OTHER: u32 = 65_534;
 
+/// A name that nobody else uses, written as most people write it.
+fn plain_name() -> String {
+    let endpoint = Transport::UnixName.endpoint();
+    endpoint.trim_start_matches("unix:").to_owned()
+}
+
 /// The path of a name's socket.
 fn socket_of(name: &str) -> String {
     name.parse::<Endpoint>().unwrap().detail().to_string()
@@ -24,7 +30,7 @@ fn socket_of(name: &str) -> String {
 
 #[test]
 fn no_server() {
-    let name = Transport::UnixName.endpoint();
+    let name = plain_name();
     let error = SubjectClient::connect(name.as_str()).wait().unwrap_err();
     let expected = format!(
         "cannot connect to \"{name}\" ({}): no server is listening. Start it, or use .retry(..) if it is still starting",
@@ -53,7 +59,7 @@ fn no_server() {
 #[test]
 fn a_stale_socket() {
     watchdog::guard("a_stale_socket", || {
-        let name = Transport::UnixName.endpoint();
+        let name = plain_name();
         let mut server = serve(&Plan::at(name.as_str()));
         let pid = server.pid();
         server.kill();
@@ -82,8 +88,8 @@ fn a_stale_socket() {
 fn a_name_in_use() {
     watchdog::guard("a_name_in_use", || {
         let program = fs::canonicalize(PROGRAM).unwrap();
-        for transport in [Transport::UnixName, Transport::UnixPath] {
-            let plan = Plan::at(transport.endpoint());
+        for endpoint in [plain_name(), Transport::UnixPath.endpoint()] {
+            let plan = Plan::at(endpoint);
             let server = serve(&plan);
             let mut second = Helper::start(PROGRAM, "serve", &serde_json::to_string(&plan).unwrap(), |_| {});
             let expected = format!(
@@ -163,7 +169,7 @@ fn another_user_is_kept_out_by_the_directory() {
     watchdog::guard("another_user_is_kept_out_by_the_directory", || {
         let runtime = tempfile::tempdir_in(open_to_all()).unwrap();
         fs::set_permissions(&runtime, Permissions::from_mode(0o755)).unwrap();
-        let name = Transport::UnixName.endpoint();
+        let name = plain_name();
         let plan = Plan::at(name.as_str());
         let server = Helper::serve(PROGRAM, &plan, |command| {
             command.env("XDG_RUNTIME_DIR", runtime.path());
@@ -317,7 +323,7 @@ fn endpoints_that_are_none() {
         ),
         (
             "smoke:x",
-            "\"smoke:x\" is not an endpoint: the transport \"smoke:\" is not known here; use mem:, unix:, pipe:, tcp:, exec:, fd:, or a plain name",
+            "\"smoke:x\" is not an endpoint: the transport \"smoke:\" is not known here; use mem:, shm:, unix:, pipe:, tcp:, exec:, fd:, or a plain name",
         ),
     ];
     for (endpoint, text) in texts {

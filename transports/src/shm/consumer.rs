@@ -96,20 +96,29 @@ impl<O: Write, P: Read> Consumer<O, P> {
         if length > self.layout.largest() {
             return Err(Corrupt("a record is longer than any may be").into());
         }
-        let size = size_of_record(length);
+        let words = layout::words_of(word);
+        let size = size_of_record(words, length);
         if size > self.layout.left_from(start) {
             return Err(Corrupt("a record goes on beyond the end of the ring").into());
         }
         crash_point!();
         let header = Header {
             id: self.peer.load(at + 8),
-            ordinal: self.peer.load(at + 16),
-            extra: self.peer.load(at + 24),
+            ordinal: if layout::has_ordinal(word) {
+                self.peer.load(at + 16)
+            } else {
+                0
+            },
+            extra: if layout::has_extra(word) {
+                self.peer.load(at + words - 8)
+            } else {
+                0
+            },
             ..header
         };
         let body = choose(&header, mark)?;
         self.peer
-            .copy_out(at + Header::SIZE, length, body)
+            .copy_out(at + words, length, body)
             .map_err(|_| Fault::NoMemory(length))?;
         crash_point!();
         self.consumed = start.wrapping_add(size as u64);

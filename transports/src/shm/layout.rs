@@ -17,16 +17,17 @@
 //! of the ring:
 //!
 //! ```text
-//! 0             8    16        24      32                    a multiple of 64
-//! | commit word | id | ordinal | extra | body ... | not used |
+//! 0             8    16          24        32                    a multiple of 64
+//! | commit word | id | [ordinal] | [extra] | body ... | not used |
 //!
 //! commit word, from its lowest bit:
-//! 0        24         28     31          32     40      48         56        64
-//! | length | not used | mark | committed | kind | flags | sections | handles |
+//! 0        24        25      26         28     31          32     40      48         56        64
+//! | length | ordinal | extra | not used | mark | committed | kind | flags | sections | handles |
 //! ```
 //!
-//! That is a [`Header`] whose length has lent its upper bits. So a header and a body of up to 32 bytes fill one line, and a
-//! consumer that polls gets all of it by one miss of the cache.
+//! That is a [`Header`] whose length has lent its upper bits, and whose last two words are left out where they are zero:
+//! the bits `ordinal` and `extra` say which are there. So a request with a body of up to 40 bytes fills one line, and a
+//! reply with one of up to 48, and a consumer that polls gets all of it by one miss of the cache.
 //!
 //! The commit word is written last, and behind each record stands a commit word of zero, where the next record will be. If the
 //! next record does not fit before the end of the ring, a commit word there says to go on at the start ("wrap"), and
@@ -85,7 +86,7 @@ impl Layout {
             return None;
         }
         // A gap is at least a line shorter than the record that does not fit into it; one more line is the commit word behind.
-        let needed = 2 * size_of_record(largest);
+        let needed = 2 * size_of_record(Header::SIZE, largest);
         if needed > capacity - capacity / 4 {
             return None;
         }
@@ -126,10 +127,28 @@ impl Layout {
     }
 }
 
-/// Bytes that a record with this much body takes.
+/// Bytes that a record takes whose words and body have so many bytes.
 #[inline]
-pub(super) const fn size_of_record(body: usize) -> usize {
-    (Header::SIZE + body).next_multiple_of(LINE)
+pub(super) const fn size_of_record(words: usize, body: usize) -> usize {
+    (words + body).next_multiple_of(LINE)
+}
+
+/// Bytes before the body of a record with this commit word.
+#[inline]
+pub(super) fn words_of(commit_word: u64) -> usize {
+    16 + 8 * usize::from(has_ordinal(commit_word)) + 8 * usize::from(has_extra(commit_word))
+}
+
+/// Whether the record has a word for the ordinal: it follows the id.
+#[inline]
+pub(super) fn has_ordinal(commit_word: u64) -> bool {
+    commit_word & ORDINAL != 0
+}
+
+/// Whether the record has a word for what is extra: it is the last before the body.
+#[inline]
+pub(super) fn has_extra(commit_word: u64) -> bool {
+    commit_word & EXTRA != 0
 }
 
 /// What a record is of its message.
@@ -147,7 +166,9 @@ pub(crate) enum Mark {
 
 const COMMITTED: u64 = 1 << 31;
 const MARK_AT: u32 = 28;
-const SPARE: u64 = 0xf << 24;
+const ORDINAL: u64 = 1 << 24;
+const EXTRA: u64 = 1 << 25;
+const SPARE: u64 = 0b11 << 26;
 
 /// The commit word that says to go on at the start of the ring.
 pub(super) const WRAP: u64 = COMMITTED | 5 << MARK_AT;
@@ -164,6 +185,8 @@ pub(super) fn commit_word(header: &Header, mark: Mark, length: usize) -> u64 {
     length as u64
         | (mark as u64) << MARK_AT
         | COMMITTED
+        | if header.ordinal == 0 { 0 } else { ORDINAL }
+        | if header.extra == 0 { 0 } else { EXTRA }
         | u64::from(header.kind) << 32
         | u64::from(header.flags) << 40
         | u64::from(header.sections) << 48

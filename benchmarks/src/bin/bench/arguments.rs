@@ -22,7 +22,7 @@ what is measured
   --patience SECONDS
                   wait so long, for each measurement, until nothing else uses the machine, and measure again what was
                   disturbed all the same (default 0); the least disturbed measurement counts
-  --peers         build benchmarks/peers first (without it, they are measured if they were built before)
+  --peers         build benchmarks/peers and measure them, too
   --list          print what would be measured, in the words of --only, and stop
 
 what becomes of it
@@ -53,7 +53,7 @@ pub(crate) struct Arguments {
     pub(crate) charts: Option<PathBuf>,
     /// Fewer cases.
     pub(crate) quick: bool,
-    /// Build the peers' binary.
+    /// Build the peers' binary, and measure them.
     pub(crate) peers: bool,
     /// How long to try for an undisturbed measurement.
     pub(crate) patience: Duration,
@@ -112,7 +112,7 @@ impl Arguments {
             peers,
             patience: Duration::from_secs(patience),
             warm_up: Duration::from_millis(200),
-            measure: Duration::from_millis(if quick { 80 } else { 400 }),
+            measure: Duration::from_millis(if quick { 80 } else { 300 }),
             idle: Duration::from_secs(if quick { 1 } else { 5 }),
         })
     }
@@ -124,7 +124,7 @@ impl Arguments {
             Case::Idle => self.idle,
             Case::After1Ms => self.measure.max(least(0.5)),
             Case::After10Ms => self.measure.max(least(1.5)),
-            _ if load.size > 1 << 20 => self.measure.max(least(1.5)),
+            _ if load.size > 1 << 20 => self.measure.max(least(1.2)),
             _ => self.measure,
         }
     }

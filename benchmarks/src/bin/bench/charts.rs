@@ -53,7 +53,7 @@ pub(crate) fn draw(directory: &Path, rows: &[Row]) -> Result<(), Error> {
             &directory.join(format!("{case}.svg")),
             &format!("{case}, one call at a time: median time, by size"),
             &series(rows, Figure::Median, &SIZES, of_size),
-            |bytes| size(bytes as usize),
+            (16.0, |bytes| size(bytes as usize)),
             time,
         )?;
     }
@@ -62,7 +62,7 @@ pub(crate) fn draw(directory: &Path, rows: &[Row]) -> Result<(), Error> {
         &directory.join("in-flight.svg"),
         "echo of 32 B: calls a second, by calls in flight on one connection",
         &series(rows, Figure::Rate, &IN_FLIGHT, of_many),
-        number,
+        (8.0, |many| format!("{many:.0}")),
         number,
     )?;
     bars(
@@ -124,12 +124,12 @@ fn systems(rows: &[Row]) -> Vec<(&str, &str, Series)> {
     all
 }
 
-/// Lines between logarithmic axes.
+/// Lines between logarithmic axes; that of x has its marks at the powers of a base.
 fn plot(
     file: &Path,
     title: &str,
     lines: &[Series],
-    x_label: impl Fn(f64) -> String,
+    (x_base, x_label): (f64, fn(f64) -> String),
     y_label: impl Fn(f64) -> String,
 ) -> Result<(), Error> {
     let points = || lines.iter().flat_map(|line| &line.points);
@@ -147,7 +147,10 @@ fn plot(
         .margin_right(200)
         .x_label_area_size(34)
         .y_label_area_size(70)
-        .build_cartesian_2d((x.0..x.1).log_scale(), (y.0 / 1.4..y.1 * 1.4).log_scale())?;
+        .build_cartesian_2d(
+            (x.0..x.1).log_scale().base(x_base),
+            (y.0 / 1.4..y.1 * 1.4).log_scale(),
+        )?;
     chart
         .configure_mesh()
         .light_line_style(WHITE)

@@ -10,24 +10,21 @@ fn workspace() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("peers")
 }
 
-/// The peers' binary, built now if `build`; `None` if it is not there.
-pub(crate) fn binary(build: bool) -> Result<Option<PathBuf>, Error> {
+/// Builds the peers' binary, and says where it is.
+pub(crate) fn build() -> Result<PathBuf, Error> {
     let workspace = workspace();
     let target = workspace.join("target");
-    if build {
-        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-        let status = Command::new(cargo)
-            .args(["build", "--release", "--locked", "--manifest-path"])
-            .arg(workspace.join("Cargo.toml"))
-            .arg("--target-dir")
-            .arg(&target)
-            .status()?;
-        if !status.success() {
-            return Err(format!("the peers did not build: {status}").into());
-        }
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let status = Command::new(cargo)
+        .args(["build", "--release", "--locked", "--manifest-path"])
+        .arg(workspace.join("Cargo.toml"))
+        .arg("--target-dir")
+        .arg(&target)
+        .status()?;
+    if !status.success() {
+        return Err(format!("the peers did not build: {status}").into());
     }
-    let binary = target.join("release").join("peers");
-    Ok(binary.is_file().then_some(binary))
+    Ok(target.join("release").join("peers"))
 }
 
 /// What the binary offers for `loads`.
@@ -36,11 +33,6 @@ pub(crate) fn offers(binary: &Path, loads: &[Load]) -> Result<Vec<Offer>, Error>
         .args([child::OFFERS, &serde_json::to_string(loads)?])
         .stderr(Stdio::inherit())
         .output()?;
-    serde_json::from_slice(&output.stdout).map_err(|error| {
-        format!(
-            "{} does not understand us ({error}); build it with --peers",
-            binary.display()
-        )
-        .into()
-    })
+    serde_json::from_slice(&output.stdout)
+        .map_err(|error| format!("{} does not understand us: {error}", binary.display()).into())
 }

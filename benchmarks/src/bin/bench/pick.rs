@@ -61,10 +61,10 @@ impl Figure {
     }
 }
 
-/// The figure of the rows that have the pattern's words (see [`matches`]), in one run; of several rows, the best.
+/// The figure of the rows that have the pattern's words (see [`matches()`]), in one run; of several rows, the best.
 pub(crate) fn in_run(rows: &[Row], run: usize, pattern: &str, figure: Figure) -> Option<f64> {
     rows.iter()
-        .filter(|row| row.run == run && matches(pattern, &row.words()))
+        .filter(|row| row.run == run && matches(pattern, row.words()))
         .filter_map(|row| figure.of(row))
         .reduce(|a, b| figure.better(a, b))
 }
@@ -82,23 +82,23 @@ pub(crate) fn best(rows: &[Row], pattern: &str, by: Figure, figure: Figure) -> O
 }
 
 /// The words of the variant that is best by a figure's median.
-pub(crate) fn best_variant(rows: &[Row], pattern: &str, by: Figure) -> Option<String> {
-    let variants: BTreeSet<String> = rows
+pub(crate) fn best_variant<'a>(rows: &'a [Row], pattern: &str, by: Figure) -> Option<&'a str> {
+    let variants: BTreeSet<&str> = rows
         .iter()
         .map(Row::words)
         .filter(|words| matches(pattern, words))
         .collect();
-    let median = |words: &String| {
+    let median = |words: &str| {
         spread(
             rows.iter()
-                .filter(|row| row.words() == *words)
+                .filter(|row| row.words() == words)
                 .filter_map(|row| by.of(row)),
         )
         .map(|spread| spread.median)
     };
     variants
         .into_iter()
-        .filter_map(|words| Some((median(&words)?, words)))
+        .filter_map(|words| Some((median(words)?, words)))
         .reduce(|a, b| if by.better(a.0, b.0) == a.0 { a } else { b })
         .map(|(_, words)| words)
 }

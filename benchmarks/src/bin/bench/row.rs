@@ -1,5 +1,7 @@
 //! One measurement, as it is written to the JSON file.
 
+use std::sync::OnceLock;
+
 use bench_harness::{Case, Load, Measured, Mode, Offer, Placement, Variant};
 use serde::{Deserialize, Serialize};
 
@@ -39,6 +41,9 @@ pub(crate) struct Row {
     /// Something went wrong; a row without figures that did not fail is of a system that cannot do this.
     pub(crate) failed: bool,
     pub(crate) note: String,
+    /// Made when they are first asked for: tables look for their rows by them, again and again.
+    #[serde(skip)]
+    words: OnceLock<String>,
 }
 
 /// What rows of different runs have in common, and rows of different measurements have not.
@@ -77,6 +82,7 @@ impl Row {
             run,
             failed: measured.is_err(),
             note: measured.as_ref().err().map_or(note, String::as_str).to_owned(),
+            words: OnceLock::new(),
         }
     }
 
@@ -92,19 +98,21 @@ impl Row {
     }
 
     /// The row in the words of `--only`.
-    pub(crate) fn words(&self) -> String {
-        let offer = Offer {
-            variant: Variant {
-                system: self.system.clone(),
-                transport: self.transport.clone(),
-                mode: self.mode,
-                in_process: false,
-            },
-            load: self.load(),
-            able: true,
-            note: String::new(),
-        };
-        words(&offer, self.placement)
+    pub(crate) fn words(&self) -> &str {
+        self.words.get_or_init(|| {
+            let offer = Offer {
+                variant: Variant {
+                    system: self.system.clone(),
+                    transport: self.transport.clone(),
+                    mode: self.mode,
+                    in_process: false,
+                },
+                load: self.load(),
+                able: true,
+                note: String::new(),
+            };
+            words(&offer, self.placement)
+        })
     }
 
     /// What was measured.

@@ -102,17 +102,12 @@ fn entries(arguments: &Arguments) -> Result<Vec<Entry>, Error> {
         .into_iter()
         .map(|offer| (offer, own.clone()))
         .collect();
-    match peers::binary(arguments.peers)? {
-        Some(binary) => {
-            offered.extend(
-                peers::offers(&binary, &loads)?
-                    .into_iter()
-                    .map(|offer| (offer, binary.clone())),
-            );
-        }
-        None => {
-            eprintln!("bench: the peers are absent from this run: they are not built (--peers builds them)")
-        }
+    if arguments.peers {
+        let binary = peers::build()?;
+        let theirs = peers::offers(&binary, &loads)?;
+        offered.extend(theirs.into_iter().map(|offer| (offer, binary.clone())));
+    } else {
+        eprintln!("bench: without the peers (--peers builds and measures them)");
     }
     let processors = processors()?.len();
     if processors < 2 {

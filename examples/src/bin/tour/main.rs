@@ -35,9 +35,12 @@ const USAGE: &str = "usage: tour [--pattern TEXT] [FILES OR DIRECTORIES]";
 type Failure = Box<dyn std::error::Error>;
 
 /// The rows of the table: a transport is one line here. `{run}` keeps tours apart that happen at once.
-const TRANSPORTS: [&str; 4] = [
+const TRANSPORTS: [&str; 5] = [
     // Within this process, and still through the codec.
     "mem:tour-{run}",
+    // Memory that both processes share. A plain name would mean that, too, or its socket where there is no such memory;
+    // this insists on it, so that the row is what it says.
+    "shm:tour-{run}-shared",
     // A socket in the user's private directory.
     "unix:tour-{run}",
     // FIFOs in the same directory.

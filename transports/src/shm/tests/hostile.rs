@@ -66,13 +66,18 @@ fn lengths_are_judged() {
     assert_eq!(popped(0, WHOLE | 1400, 0), Ok(Some(1400)));
     refused(popped(0, WHOLE | 1401, 0), "longer than any");
     refused(popped(0, WHOLE | 0xff_ffff, 0), "longer than any");
-    // Room for exactly one line, and for a body of half of it.
-    assert_eq!(popped(4096 - 64, WHOLE | 32, 0), Ok(Some(32)));
-    refused(popped(4096 - 64, WHOLE | 33, 0), "beyond the end");
+    // Room for exactly one line: the fewer words, the longer the body.
+    for (words, body) in [(0, 48), (1 << 24, 40), (1 << 25, 40), (3 << 24, 32)] {
+        assert_eq!(
+            popped(4096 - 64, WHOLE | words | body, 0),
+            Ok(Some(body as usize))
+        );
+        refused(popped(4096 - 64, WHOLE | words | (body + 1), 0), "beyond the end");
+    }
     refused(popped(4096 - 1024, WHOLE | 1400, 0), "beyond the end");
     // The same where positions wrap.
-    refused(popped(u64::MAX - 63, WHOLE | 33, 0), "beyond the end");
-    refused(popped(u64::from(u32::MAX) - 63, WHOLE | 33, 0), "beyond the end");
+    refused(popped(u64::MAX - 63, WHOLE | 49, 0), "beyond the end");
+    refused(popped(u64::from(u32::MAX) - 63, WHOLE | 49, 0), "beyond the end");
 }
 
 #[test]
@@ -83,7 +88,7 @@ fn marks_are_judged() {
     for mark in 1..=4 {
         assert_eq!(popped(0, COMMITTED | mark << 28 | 9, 0), Ok(Some(9)));
     }
-    for spare in [1 << 24, 1 << 27, 0xf << 24] {
+    for spare in [1 << 26, 1 << 27, 0xf << 24] {
         refused(popped(0, WHOLE | spare, 0), "mean nothing");
     }
     assert_eq!(
