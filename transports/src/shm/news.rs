@@ -69,7 +69,8 @@ impl News {
         };
         ready!(self.poll_event(waits, cx))?;
         waits.arm_for_space();
-        if look() {
+        // A look that moves only a piece leaves room, of which nobody would tell.
+        if look() && waits.is_full() {
             Poll::Pending
         } else {
             Poll::Ready(Ok(()))

@@ -89,6 +89,12 @@ impl Waits {
         self.full_at.store(ROOM, Ordering::Relaxed);
     }
 
+    /// Whether the half that sends found no room when it last looked, so that the other side tells of it.
+    #[cfg(feature = "tokio")]
+    pub(super) fn is_full(&self) -> bool {
+        self.full_at.load(Ordering::Relaxed) != ROOM
+    }
+
     /// Whether there may be room where there was none. `consumed` looks up to where the other side has consumed.
     #[inline]
     pub(super) fn has_space(&self, consumed: impl FnOnce() -> u64) -> bool {
