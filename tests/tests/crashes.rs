@@ -67,7 +67,16 @@ fn servers_die(stride: usize) {
     let other = Helper::serve(PROGRAM, &Plan::at(Transport::SharedMemory.endpoint()), |_| {});
     let canary = SubjectClient::connect(other.endpoint()).wait().unwrap();
     canary.number(0).wait().unwrap();
-    let mut held = None;
+    // What is made once in a process and kept.
+    for mode in [Mode::Blocking, Mode::Async] {
+        assert!(
+            errand::run(mode, other.endpoint().clone())
+                .iter()
+                .all(Result::is_ok)
+        );
+    }
+    canary.until_rundowns(2).wait().unwrap();
+    let held = Holdings::own();
     let mut survived = 0;
     let mut deaths = 0;
     let begun = Instant::now();
@@ -94,11 +103,7 @@ fn servers_die(stride: usize) {
         }
         server.leave_behind();
         drop(server);
-        // The first round is for what is made once in a process and kept.
-        match &held {
-            None => held = Some(Holdings::own()),
-            Some(held) => comes_back(&format!("point {point}, {mode:?}"), held, Holdings::own),
-        }
+        comes_back(&format!("point {point}, {mode:?}"), &held, Holdings::own);
         deaths += usize::from(!went_well);
         survived = if went_well { survived + 1 } else { 0 };
         // Once for each mode, whose points need not be as many.
