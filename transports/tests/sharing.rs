@@ -6,7 +6,7 @@ mod common;
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use common::{Place, accept, body, header, receive, receive_into, send, watchdog};
+use common::{Place, accept, body, header, meet, receive, receive_into, send, watchdog};
 use transports::{Endpoint, ErrorKind, Message, Port, Received, Scheme, connect, listen};
 
 /// A name that nobody else uses.
@@ -30,8 +30,9 @@ fn pair(client: &str, server: &str) -> (Port, Port) {
     (client, server)
 }
 
-/// Both ways, small and large, the client first, as it is in a handshake.
+/// Both ways, small and large. They meet first: one thread cannot wait for both.
 fn talk(client: &mut Port, server: &mut Port) {
+    meet(client, server);
     for (id, length) in [(1, 0), (2, 10), (3, 40_000)] {
         send(client, header(id), &body(length, id));
         let message = receive(server);

@@ -1,7 +1,7 @@
 //! Peers that share memory in which nonsense stands, as clients and as servers. What they wrote was there before they sealed
 //! it, so that they need no mapping: descriptors and bytes are enough.
 
-use std::io::{IoSlice, Read};
+use std::io::{IoSlice, IoSliceMut, Read};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileExt;
@@ -11,7 +11,10 @@ use std::time::{Duration, Instant};
 use ipc_rpc::{Endpoint, ErrorKind, Limits};
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
-use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
+use rustix::net::{
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
+    SendFlags, recvmsg, sendmsg,
+};
 use tests::fixture::Transport;
 use tests::meter::Holdings;
 use tests::mode::Mode;
@@ -39,6 +42,8 @@ const FIRST: u64 = 2;
 const FURTHER: u64 = 3;
 const LAST: u64 = 4;
 const COMMITTED: u64 = 1 << 31;
+/// A record with all three words before its body.
+const ALL_WORDS: u64 = 3 << 24;
 
 /// What stands in a memory, before it is shared.
 struct Image {
@@ -62,7 +67,7 @@ impl Image {
     /// A record of a frame, as an honest side writes it.
     fn record(self, frame: &Frame, mark: u64) -> Self {
         let meant = u64::from_le_bytes([0, 0, 0, 0, frame.kind, frame.flags, frame.sections, frame.handles]);
-        let commit = frame.body.len() as u64 | mark << 28 | COMMITTED | meant;
+        let commit = frame.body.len() as u64 | ALL_WORDS | mark << 28 | COMMITTED | meant;
         let at = self.at;
         let mut image = self
             .word(at, commit)
@@ -138,6 +143,42 @@ fn send(socket: &UnixStream, bytes: &[u8], descriptors: &[BorrowedFd<'_>]) {
     assert!(descriptors.is_empty() || control.push(SendAncillaryMessage::ScmRights(descriptors)));
     // The other side may have hung up.
     let _ = sendmsg(socket, &[IoSlice::new(bytes)], &mut control, SendFlags::NOSIGNAL);
+}
+
+/// Takes the server's answer, and the memory that came with it.
+fn answered(socket: &UnixStream) -> std::fs::File {
+    let mut header = [0; 32];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(3))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let flags = RecvFlags::CMSG_CLOEXEC | RecvFlags::WAITALL;
+    let received = recvmsg(socket, &mut [IoSliceMut::new(&mut header)], &mut control, flags).unwrap();
+    assert_eq!(
+        (received.bytes, header[4]),
+        (32, ANSWER),
+        "the server shares memory"
+    );
+    let mut came: Vec<OwnedFd> = Vec::new();
+    for message in control.drain() {
+        if let RecvAncillaryMessage::ScmRights(rights) = message {
+            came.extend(rights);
+        }
+    }
+    assert_eq!(came.len(), 3);
+    came.swap_remove(0).into()
+}
+
+/// Waits for the first message in a memory, and gives its kind.
+fn first_kind(memory: &std::fs::File) -> u8 {
+    let begun = Instant::now();
+    loop {
+        let mut word = [0; 8];
+        memory.read_exact_at(&mut word, RECORDS as u64).unwrap();
+        if u64::from_le_bytes(word) & COMMITTED != 0 {
+            return word[4];
+        }
+        assert!(begun.elapsed() < Duration::from_secs(20), "nothing came");
+        std::thread::sleep(Duration::from_millis(1));
+    }
 }
 
 /// Waits until the other side hangs up, whatever it says before.
@@ -237,10 +278,16 @@ fn images() -> Vec<(&'static str, Image)> {
 #[test]
 fn clients_whose_memory_says_nonsense() {
     attack("clients_whose_memory_says_nonsense", |endpoint| {
-        for (_, image) in images() {
+        for (what, image) in images() {
             let mut socket = connected(endpoint);
             let things = things(&image);
             send(&socket, &meeting(OFFER), &things.each_ref().map(AsFd::as_fd));
+            let memory = answered(&socket);
+            // Who introduces itself is understood, whatever comes behind that.
+            if image.bytes[RECORDS + 4] == raw::HELLO {
+                let kind = first_kind(&memory);
+                assert!([raw::WELCOME, raw::CLOSE].contains(&kind), "{what}: {kind}");
+            }
             // It says nothing more, and stays until the server has had enough.
             until_hung_up(&mut socket);
         }
@@ -250,6 +297,7 @@ fn clients_whose_memory_says_nonsense() {
             let mut socket = connected(endpoint);
             let things = things(&image);
             send(&socket, &meeting(OFFER), &things.each_ref().map(AsFd::as_fd));
+            assert_eq!(first_kind(&answered(&socket)), raw::WELCOME);
             socket.shutdown(std::net::Shutdown::Write).unwrap();
             until_hung_up(&mut socket);
         }

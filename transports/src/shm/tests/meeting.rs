@@ -668,6 +668,10 @@ fn a_process_that_may_map_no_memory() {
             let statm = std::fs::read_to_string("/proc/self/statm").unwrap();
             statm.split(' ').next().unwrap().parse::<u64>().unwrap() * 4096
         };
+        if mapped() > 1 << 40 {
+            // An address sanitizer maps terabytes, and ends the process where it gets no more.
+            return;
+        }
         let mut ends = std::collections::BTreeSet::new();
         // The other side's memory, its word, one's own memory and its word: each in turn finds no room.
         for pages in [

@@ -53,7 +53,7 @@ fn records_that_are_none() {
         (COMMITTED, "unknown mark"),
         (COMMITTED | 7 << 28, "unknown mark"),
         (COMMITTED | 5 << 28, "the start of the ring says"),
-        (WHOLE | 1 << 24, "mean nothing"),
+        (WHOLE | 1 << 27, "mean nothing"),
         (WHOLE | 0xff_ffff, "longer than any"),
         (u64::MAX, "unknown mark"),
     ];
