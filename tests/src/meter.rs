@@ -12,6 +12,8 @@ pub struct Holdings {
     pub descriptors: usize,
     /// Memory mappings.
     pub mappings: usize,
+    /// Those of memory that is shared with other processes.
+    pub shared: usize,
     /// Threads.
     pub threads: usize,
     /// Memory in use, in KiB.
@@ -32,14 +34,15 @@ impl Holdings {
         };
         let read =
             |what: &str| std::fs::read_to_string(format!("/proc/{pid}/{what}")).expect("the process lives");
-        let status = read("status");
+        let (maps, status) = (read("maps"), read("status"));
         let resident = status
             .lines()
             .find_map(|line| line.strip_prefix("VmRSS:"))
             .expect("a process has memory");
         Self {
             descriptors: count("fd"),
-            mappings: read("maps").lines().count(),
+            mappings: maps.lines().count(),
+            shared: maps.lines().filter(|line| line.contains("/memfd:")).count(),
             threads: count("task"),
             resident_kib: resident
                 .trim()

@@ -281,6 +281,92 @@ fn unsafe_code_has_its_places() {
     }
 }
 
+/// The lines of a file on which an unsafe block or implementation begins, without those of its unit tests, and the other
+/// lines above each of them, the nearest first.
+fn unsafe_places(source: &str) -> Vec<(usize, Vec<&str>)> {
+    let shipped = source
+        .split("#[cfg(test)]\nmod ")
+        .next()
+        .expect("a split has a first part");
+    let lines: Vec<_> = shipped.lines().map(str::trim).collect();
+    let begins = |line: &str| {
+        let code = line.split("//").next().expect("a split has a first part");
+        code.contains("unsafe {") || code.starts_with("unsafe impl")
+    };
+    (0..lines.len())
+        .filter(|&at| begins(lines[at]))
+        .map(|at| (at + 1, lines[..at].iter().rev().copied().collect()))
+        .collect()
+}
+
+/// Whether the comment right above says why a block is sound: above its statement, of which lines may stand in between.
+fn is_explained(above: &[&str]) -> bool {
+    let comment = above.iter().skip_while(|line| {
+        let goes_on = !line.is_empty() && !line.starts_with("//") && !line.ends_with([';', '}']);
+        goes_on || line.starts_with("#[")
+    });
+    comment
+        .take_while(|line| line.starts_with("//"))
+        .any(|line| line.starts_with("// SAFETY: "))
+}
+
+#[test]
+fn unsafe_blocks_are_counted_and_explained() {
+    let mut counts = std::collections::BTreeMap::new();
+    for path in files("transports/src", ".rs") {
+        let text = path.to_str().expect("our paths are text").replace('\\', "/");
+        let (below, source) = (text.trim_start_matches("transports/src/"), read(&path));
+        // What tests do for themselves.
+        if below.starts_with("shm/tests/") || below == "shm/models.rs" {
+            continue;
+        }
+        let folder = ["sys/unix", "sys/windows", "shm"]
+            .into_iter()
+            .find(|folder| below.starts_with(&format!("{folder}/")));
+        for (line, above) in unsafe_places(&source) {
+            let folder = folder.unwrap_or_else(|| panic!("{text}:{line} has no place for unsafe code"));
+            *counts.entry(folder).or_insert(0) += 1;
+            assert!(
+                is_explained(&above),
+                "{text}:{line}: no SAFETY comment right above"
+            );
+        }
+    }
+    for (folder, count) in &counts {
+        println!("transports/src/{folder}: {count} unsafe blocks and implementations");
+    }
+    assert_eq!(counts.len(), 3, "{counts:?}");
+}
+
+#[test]
+fn unexplained_blocks_would_be_found() {
+    let judged = |source: &str| -> Vec<bool> {
+        let places = unsafe_places(source);
+        places.iter().map(|(_, above)| is_explained(above)).collect()
+    };
+    let explained = [
+        "// SAFETY: so it is.\nlet a = unsafe { call() };",
+        "// SAFETY: so it is,\n// for two reasons.\n#[attribute]\nlet a =\n    unsafe { call() };",
+        "// SAFETY: so it is.\nunsafe impl Send for This {}",
+    ];
+    for source in explained {
+        assert_eq!(judged(source), [true], "{source}");
+    }
+    let unexplained = [
+        "let a = unsafe { call() };",
+        "// So it is.\nlet a = unsafe { call() };",
+        "// SAFETY: so it is.\n\nlet a = unsafe { call() };",
+        "// SAFETY: so it is.\nlet b = 1;\nlet a = unsafe { call() };",
+        "unsafe impl Send for This {}",
+    ];
+    for source in unexplained {
+        assert_eq!(judged(source), [false], "{source}");
+    }
+    let two = "// SAFETY: so it is.\nlet a = unsafe { call() };\nlet b = unsafe { call() };";
+    assert_eq!(judged(two), [true, false]);
+    assert!(judged("// unsafe { }\nunsafe fn f() {}").is_empty());
+}
+
 #[test]
 fn platforms_differ_in_one_place() {
     for package in PUBLIC {

@@ -22,6 +22,8 @@ mod raw;
 #[cfg(test)]
 mod allocations;
 #[cfg(test)]
+mod begun;
+#[cfg(test)]
 mod calls;
 #[cfg(test)]
 mod cancels;

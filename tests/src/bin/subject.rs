@@ -7,6 +7,7 @@ use std::sync::mpsc::{self, Receiver};
 
 use ipc_rpc::ServiceClient;
 use tests::meter::Counting;
+use tests::mode::Mode;
 use tests::subject::{Plan, Served, SubjectClient};
 
 #[global_allocator]
@@ -36,6 +37,7 @@ fn main() {
         "serve" => serve(&serde_json::from_str(argument).expect("a plan")),
         "parent" => parent(argument),
         "hold" => hold(argument),
+        "errand" => errand(argument),
         "crowd" => crowd(argument),
         #[cfg(unix)]
         "visit" => visit(&serde_json::from_str(argument).expect("a visit")),
@@ -192,6 +194,21 @@ fn hold(endpoint: &str) {
             });
         }
     });
+}
+
+/// Runs the errand, blocking or async, and says whether it went well.
+fn errand(argument: &str) {
+    let (mode, endpoint) = argument.split_once(' ').expect("a mode and an endpoint");
+    let mode = if mode == "async" {
+        Mode::Async
+    } else {
+        Mode::Blocking
+    };
+    let endpoint = endpoint.parse().expect("an endpoint");
+    let failed = tests::errand::run(mode, endpoint)
+        .into_iter()
+        .find_map(Result::err);
+    say(failed.map_or_else(|| "done".to_owned(), |error| error.to_string()));
 }
 
 /// Does something a few times to warm up, and many times when told to.

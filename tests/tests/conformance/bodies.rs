@@ -37,6 +37,19 @@ pub(crate) fn large(f: Fixture) -> u64 {
     }
 }
 
+pub(crate) async fn large_bodies_after_many_small_calls(f: Fixture) {
+    let (_server, client) = f.pair().await;
+    // By then a caller may look for its answers itself, and nobody else at the connection.
+    for number in 0..100 {
+        assert_eq!(f.end(client.number(number)).await.unwrap(), number);
+    }
+    let data = pattern(1 << 20);
+    for _ in 0..3 {
+        assert!(f.end(client.take(&data)).await.unwrap());
+        assert_eq!(f.end(client.give(1 << 20)).await.unwrap(), data);
+    }
+}
+
 pub(crate) async fn large_bodies(f: Fixture) {
     let (_server, client) = f.pair().await;
     let size = large(f);

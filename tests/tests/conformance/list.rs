@@ -13,6 +13,7 @@ macro_rules! everywhere {
             values_of_every_type
             bodies_of_every_size
             large_bodies
+            large_bodies_after_many_small_calls
             borrowed_and_owned_bytes
             text_of_every_kind
             optional_arguments

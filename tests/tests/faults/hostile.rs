@@ -57,7 +57,7 @@ fn attack_with(name: &'static str, adjust: fn(&mut Plan), attack: fn(&Endpoint))
 }
 
 /// Calls that an undisturbed server answers, each within a time that nobody would call a hang.
-fn sing(canary: &SubjectClient, calls: u64) {
+pub(crate) fn sing(canary: &SubjectClient, calls: u64) {
     for value in 0..calls {
         let answered = canary.number(value).timeout(Duration::from_secs(5)).wait();
         assert_eq!(answered.expect("the canary is served"), value);
@@ -69,13 +69,14 @@ fn sing(canary: &SubjectClient, calls: u64) {
 const ALLOCATOR_KEEPS: usize = 8 << 10;
 
 /// The server comes back to what it held; connections take a moment to end.
-fn settle(server: &mut Helper, before: &Holdings) {
+pub(crate) fn settle(server: &mut Helper, before: &Holdings) {
     let began = Instant::now();
     loop {
         assert!(server.is_running(), "the server is gone");
         let after = Holdings::of(server.pid());
         let grown = after.resident_kib.saturating_sub(before.resident_kib);
         if after.descriptors <= before.descriptors
+            && after.shared <= before.shared
             && after.threads <= before.threads
             && grown <= ALLOCATOR_KEEPS
         {

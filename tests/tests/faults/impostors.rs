@@ -13,7 +13,7 @@ use tests::watchdog;
 use crate::raw::{self, Frame, id};
 
 /// What a welcome says: version 1, bincode, 1 MiB, 16 calls, and `Subject` with the methods that are called here.
-fn welcome() -> Frame {
+pub(crate) fn welcome() -> Frame {
     let mut body = vec![1, 0, 1];
     body.extend((1_u32 << 20).to_le_bytes());
     body.extend(16_u32.to_le_bytes());

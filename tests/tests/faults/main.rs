@@ -10,6 +10,8 @@ mod hostile;
 mod impostors;
 mod messages;
 mod raw;
+#[cfg(target_os = "linux")]
+mod shared;
 
 use std::process::Command;
 

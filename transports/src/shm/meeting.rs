@@ -22,7 +22,7 @@ use super::sending::RingSender;
 use super::waits::Waits;
 use super::{Bell, Consumer, Layout, Processors, Producer};
 use crate::socket::Link;
-use crate::sys::{Event, OwnMemory, PeerMemory, SharedWord};
+use crate::sys::{Event, OwnMemory, PeerMemory, SharedWord, close_elsewhere};
 use crate::{Endpoint, Error, ErrorKind, Header, Peer, Scheme};
 
 /// What the two halves of a port share from the beginning.
@@ -179,21 +179,35 @@ impl Ours {
 }
 
 impl Theirs {
-    /// Takes what came with an offer or an answer.
-    pub(super) fn take(header: &Header, descriptors: Vec<OwnedFd>) -> Result<Self, Error> {
+    /// Takes what came with an offer or an answer. What is refused is closed elsewhere.
+    pub(super) fn take(header: &Header, mut descriptors: Vec<OwnedFd>) -> Result<Self, Error> {
+        let (memory, bell) = match Self::attach(header, &descriptors) {
+            Ok(attached) => attached,
+            Err(error) => {
+                close_elsewhere(descriptors);
+                return Err(error);
+            }
+        };
+        // There are three: see `attach`. The others are memory, which is closed at once.
+        let event = Event::attach(descriptors.remove(2))?;
+        Ok(Self { memory, bell, event })
+    }
+
+    fn attach(header: &Header, descriptors: &[OwnedFd]) -> Result<(PeerMemory, Bell), Error> {
         let refused = |rule: &str| Error::new(ErrorKind::Protocol, format!("cannot share memory: {rule}"));
+        // An offer in another way is declined before it comes to this.
+        if header.flags != VERSION {
+            return Err(refused("the other side answers in another way than was offered"));
+        }
         let length = usize::try_from(header.ordinal)
             .ok()
             .filter(|&length| length == Layout::DEFAULT.memory());
         let length = length.ok_or_else(|| refused("the other side's memory has another size than ours"))?;
-        let [memory, bell, event]: [OwnedFd; 3] = descriptors
-            .try_into()
-            .map_err(|_| refused("it takes three descriptors, and another number came"))?;
-        Ok(Self {
-            memory: PeerMemory::attach(memory.as_fd(), length)?,
-            bell: Bell::new(SharedWord::attach(bell.as_fd())?),
-            event: Event::attach(event)?,
-        })
+        let [memory, bell, _] = descriptors else {
+            return Err(refused("it takes three descriptors, and another number came"));
+        };
+        let memory = PeerMemory::attach(memory.as_fd(), length)?;
+        Ok((memory, Bell::new(SharedWord::attach(bell.as_fd())?)))
     }
 }
 

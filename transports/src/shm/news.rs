@@ -69,7 +69,7 @@ impl News {
         };
         ready!(self.poll_event(waits, cx))?;
         waits.arm_for_space();
-        // A sender that gives way between the pieces of a large message has room for the next.
+        // A look that moves only a piece leaves room, of which nobody would tell.
         if look() && waits.is_full() {
             Poll::Pending
         } else {

@@ -14,6 +14,15 @@ use crate::{Error, ErrorKind, Header, Message, Received, Spun, sys};
 /// length can claim is this much address space.
 const FIRST_STEP: usize = 1 << 20;
 
+/// Bytes of pieces that one `try_recv` takes before it gives way to others.
+const SHARE: usize = 1 << 20;
+/// What a piece counts for beside its bytes: about as many as are copied in the time that it takes to look at one.
+const PIECE: usize = 4 << 10;
+
+/// Sleeps in one wait that end early and for nothing, before the bell is left alone for the next: far more than an honest side
+/// comes to.
+const MOST_IN_VAIN: u32 = 64;
+
 /// How long a thread sleeps before it looks whether the other side still lives: at first, so that a call to one that has
 /// died fails soon, and later.
 const FIRST_SLEEP: Duration = Duration::from_millis(1);
@@ -110,6 +119,7 @@ impl RingReceiver {
 
     /// The next whole message in the ring, or the beginning of one.
     fn take(&mut self, message: &mut Message) -> Result<Option<Received>, Error> {
+        let mut share = SHARE;
         loop {
             message.body.clear();
             let lanes = &mut self.lanes;
@@ -132,7 +142,12 @@ impl RingReceiver {
                     self.begin(header, message)?;
                     return Ok(Some(Received::Begun));
                 }
-                Mark::Further => {}
+                Mark::Further => {
+                    share = share.saturating_sub(PIECE + header.length as usize);
+                    if share == 0 {
+                        return Ok(Some(Received::Empty));
+                    }
+                }
                 Mark::Last => {
                     if let Some(whole) = self.end_of(&header)? {
                         *message = whole;
@@ -257,16 +272,26 @@ impl RingReceiver {
 
     pub(super) fn park(&mut self, space: bool, deadline: Option<Instant>) -> Result<(), Error> {
         self.release();
+        let mut in_vain = 0;
         while !self.anything(space) {
             let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
             let limit = left.map_or(self.next_sleep, |left| left.min(self.next_sleep));
-            if limit.is_zero() || self.waits.sleep(limit, || self.anything(space)) {
+            let begun = Instant::now();
+            let listens = in_vain < MOST_IN_VAIN;
+            if limit.is_zero() || listens && self.waits.sleep(limit, || self.anything(space)) {
                 break;
             }
             if !self.anything(space) {
-                // Nobody woke this thread: see whether there is anybody who could.
+                // Nobody woke this thread: see whether there is anybody who could. If somebody does it again and again for
+                // nothing, or silences the bell, only the socket is listened to for a while.
+                let until = if listens { begun } else { begun + limit };
+                in_vain = if listens {
+                    in_vain + u32::from(begun.elapsed() < limit)
+                } else {
+                    0
+                };
                 self.next_sleep = (self.next_sleep * 2).min(LONGEST_SLEEP);
-                let gone = self.waiter.wait(&self.link.stream, false, Some(Instant::now()));
+                let gone = self.waiter.wait(&self.link.stream, false, Some(until));
                 if gone.map_err(|error| Error::system("cannot wait for the other side", error))? {
                     self.link.set_peer_gone();
                 }
@@ -306,6 +331,7 @@ fn goes_on<'a>(
     limit: usize,
 ) -> Result<&'a mut Vec<u8>, Fault> {
     const STRAY: &str = "a piece belongs to no message that was begun";
+    const NOTHING: &str = "a piece of a message has nothing in it";
     const MORE: &str = "the pieces of a message are more than it was said to have";
     let place = usize::try_from(piece.id)
         .ok()
@@ -315,6 +341,9 @@ fn goes_on<'a>(
     };
     let (there, total) = (large.body.len(), large.header.length as usize);
     let length = piece.length as usize;
+    if length == 0 {
+        return Err(super::Corrupt(NOTHING).into());
+    }
     if length > total - there || total > limit {
         return Err(super::Corrupt(MORE).into());
     }

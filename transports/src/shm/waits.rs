@@ -89,7 +89,7 @@ impl Waits {
         self.full_at.store(ROOM, Ordering::Relaxed);
     }
 
-    /// Whether the half that sends found no room the last time.
+    /// Whether the half that sends found no room when it last looked, so that the other side tells of it.
     #[cfg(feature = "tokio")]
     pub(super) fn is_full(&self) -> bool {
         self.full_at.load(Ordering::Relaxed) != ROOM
@@ -139,19 +139,16 @@ impl Waits {
     }
 
     /// Whether a task would be woken by what comes next, and has looked since it said so.
-    #[cfg(feature = "tokio")]
     pub(crate) fn is_armed(&self) -> bool {
         self.bell.is_armed(EVENT)
     }
 
     /// Has a task of this side woken by room to send. To be followed by a look.
-    #[cfg(feature = "tokio")]
     pub(crate) fn arm_for_space(&self) {
         self.bell.arm(SPACE);
     }
 
     /// What a task of this side sleeps on.
-    #[cfg(feature = "tokio")]
     pub(crate) fn event(&self) -> &Event {
         &self.event
     }

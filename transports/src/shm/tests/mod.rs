@@ -9,6 +9,9 @@ mod child;
 mod copying;
 mod crashes;
 mod hostile;
+mod meeting;
+mod port;
+mod raw;
 mod ring;
 mod sharing;
 
@@ -69,6 +72,15 @@ fn header(id: u64) -> Header {
         ordinal: !id,
         extra: id.rotate_left(17),
         ..Header::default()
+    }
+}
+
+/// As sockets carry it, too.
+fn header_without_attachments(id: u64) -> Header {
+    Header {
+        sections: 0,
+        handles: 0,
+        ..header(id)
     }
 }
 

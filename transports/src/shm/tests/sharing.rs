@@ -15,7 +15,7 @@ use crate::sys::{DESCRIPTORS, Event, OwnMemory, PeerMemory, SharedWord, Stream, 
 
 const LENGTH: usize = 8192;
 
-fn memfd(length: u64, seals: SealFlags) -> OwnedFd {
+pub(super) fn memfd(length: u64, seals: SealFlags) -> OwnedFd {
     let memory = memfd_create("test", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING).unwrap();
     ftruncate(&memory, length).unwrap();
     fcntl_add_seals(&memory, seals).unwrap();
@@ -36,7 +36,7 @@ fn refused(memory: impl AsFd, rule: &str) {
 }
 
 /// Descriptors that are no memory.
-fn others() -> Vec<(&'static str, OwnedFd)> {
+pub(super) fn others() -> Vec<(&'static str, OwnedFd)> {
     let mut file = tempfile::tempfile().unwrap();
     file.write_all(&[0; LENGTH]).unwrap();
     let (read, write) = rustix::pipe::pipe().unwrap();

@@ -7,6 +7,7 @@ use rustix::event::{EventfdFlags, eventfd};
 use rustix::fs::{Mode, OFlags, fcntl_getfl, open};
 use rustix::io::Errno;
 
+use super::close_elsewhere;
 use crate::{Error, ErrorKind};
 
 /// An eventfd: a counter that a reactor watches. This side makes one for its own sleep, and the other side, which gets a
@@ -35,17 +36,27 @@ impl Event {
     /// `Protocol` if it is anything but an eventfd that does not block, as far as one can tell; `Unsupported` where /proc,
     /// which tells, is not there.
     pub(crate) fn attach(event: OwnedFd) -> Result<Self, Error> {
-        if !is_eventfd(event.as_fd())? {
+        match Self::judge(event.as_fd()) {
+            Ok(()) => Ok(Self(event)),
+            Err(error) => {
+                close_elsewhere(vec![event]);
+                Err(error)
+            }
+        }
+    }
+
+    fn judge(event: BorrowedFd<'_>) -> Result<(), Error> {
+        if !is_eventfd(event)? {
             let message = "the other side's event is refused: it is something else";
             return Err(Error::new(ErrorKind::Protocol, message));
         }
-        let flags = fcntl_getfl(&event)
+        let flags = fcntl_getfl(event)
             .map_err(|error| Error::system("cannot examine the other side's event", error.into()))?;
         if !flags.contains(OFlags::NONBLOCK) {
             let message = "the other side's event is refused: it would block";
             return Err(Error::new(ErrorKind::Protocol, message));
         }
-        Ok(Self(event))
+        Ok(())
     }
 
     /// Raises it: whoever watches it is told.
