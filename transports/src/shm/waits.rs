@@ -139,16 +139,19 @@ impl Waits {
     }
 
     /// Whether a task would be woken by what comes next, and has looked since it said so.
+    #[cfg(feature = "tokio")]
     pub(crate) fn is_armed(&self) -> bool {
         self.bell.is_armed(EVENT)
     }
 
     /// Has a task of this side woken by room to send. To be followed by a look.
+    #[cfg(feature = "tokio")]
     pub(crate) fn arm_for_space(&self) {
         self.bell.arm(SPACE);
     }
 
     /// What a task of this side sleeps on.
+    #[cfg(feature = "tokio")]
     pub(crate) fn event(&self) -> &Event {
         &self.event
     }

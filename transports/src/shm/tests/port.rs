@@ -374,7 +374,8 @@ fn while_it<T>(again: impl Fn() + Sync, work: impl FnOnce() -> T) -> T {
 #[test]
 fn a_bell_that_is_rung_for_ever() {
     const WAIT: Duration = Duration::from_millis(600);
-    let storms: [(&str, fn(&Hostile)); 3] = [
+    type Storm = fn(&Hostile);
+    let storms: [(&str, Storm); 3] = [
         ("wake", |hostile| hostile.peer_bell.wake()),
         ("silence", |hostile| {
             hostile.peer_bell.take();

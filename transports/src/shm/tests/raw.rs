@@ -95,7 +95,9 @@ pub(super) fn hear(stream: &Stream) -> (Header, Vec<u8>, Vec<OwnedFd>) {
 pub(super) struct Hostile {
     pub(super) stream: Stream,
     pub(super) own: Arc<OwnMemory>,
+    #[allow(dead_code, reason = "held for as long as the victim may ring it")]
     pub(super) own_bell: SharedWord,
+    #[allow(dead_code, reason = "held for as long as the victim may raise it")]
     pub(super) own_event: Event,
     pub(super) producer: Producer,
     pub(super) consumer: Consumer,

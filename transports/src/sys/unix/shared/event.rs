@@ -66,6 +66,7 @@ impl Event {
     }
 
     /// Lowers it. Not needed where the watch tells of each raising, rather than of being raised.
+    #[cfg(test)]
     pub(crate) fn lower(&self) {
         let mut count = [0; 8];
         // It fails only if it is not raised.

@@ -35,6 +35,7 @@ impl Mapping {
         Ok(Self { base, length })
     }
 
+    #[cfg(test)]
     pub(super) fn length(&self) -> usize {
         self.length
     }

@@ -35,6 +35,7 @@ impl OwnMemory {
     }
 
     /// Bytes.
+    #[cfg(test)]
     pub(crate) fn length(&self) -> usize {
         self.0.length()
     }
@@ -73,6 +74,7 @@ impl PeerMemory {
     }
 
     /// Bytes.
+    #[cfg(test)]
     pub(crate) fn length(&self) -> usize {
         self.0.length()
     }

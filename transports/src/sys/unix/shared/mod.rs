@@ -9,6 +9,7 @@ mod seals;
 mod word;
 
 pub(crate) use closing::close_elsewhere;
+#[cfg(all(test, not(loom)))]
 pub(crate) use descriptors::DESCRIPTORS;
 #[cfg(test)]
 pub(crate) use descriptors::stream_of;
