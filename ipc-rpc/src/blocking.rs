@@ -90,7 +90,7 @@ pub(crate) fn block_until<R>(link: &Link, mut look: impl FnMut(&mut Out, &Waker)
 /// Reads for everybody until one's own result is there.
 fn lead<R>(link: &Link, inbox: &mut Inbox, look: &mut dyn FnMut(&mut Out) -> Look<R>) -> R {
     // A look at a socket is a system call, and an answer to what was just sent cannot be there yet: wait first.
-    if inbox.receiver.ready() {
+    if !inbox.receiver.spins() && inbox.receiver.ready() {
         receive(link, inbox, Instant::now());
     }
     loop {
@@ -142,6 +142,8 @@ fn receive(link: &Link, inbox: &mut Inbox, now: Instant) {
     inbox.receive(link, now, |arrived, _| {
         match arrived {
             Arrived::Nothing => {}
+            // Another look would have to wait for a line of the other side's, in vain.
+            Arrived::LastReply => return ControlFlow::Break(()),
             Arrived::Request { id, .. } => link.refuse(id),
             Arrived::Connect { .. } => link.close(ErrorKind::Protocol, NO_SERVER),
         }

@@ -428,7 +428,7 @@ impl Budget {
 /// Deals with one message.
 fn serve(link: &Arc<Link>, serving: Option<&mut Serving>, arrived: Arrived, body: &mut Vec<u8>) {
     match (arrived, serving) {
-        (Arrived::Nothing, _) => {}
+        (Arrived::Nothing | Arrived::LastReply, _) => {}
         (
             Arrived::Request {
                 id,

@@ -86,6 +86,8 @@ fn receive(link: &Link, inbox: &mut Inbox, now: Instant) {
     inbox.receive(link, now, |arrived, _| {
         match arrived {
             Arrived::Nothing => {}
+            // Another look would have to wait for a line of the other side's, in vain.
+            Arrived::LastReply => return ControlFlow::Break(()),
             Arrived::Request { id, .. } => link.refuse(id),
             Arrived::Connect { .. } => link.close(ErrorKind::Protocol, NO_SERVER),
         }

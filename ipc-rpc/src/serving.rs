@@ -14,7 +14,7 @@ use crate::dispatch::{Handler, Incoming};
 use crate::gate::Gate;
 use crate::link::Link;
 use crate::sync::lock;
-use crate::{Error, ErrorKind, Outcome};
+use crate::{Error, ErrorKind, MethodInfo, Outcome};
 
 /// What the buffers of a handler that had a task of its own keep.
 const KEPT_CAPACITY: usize = 64 << 10;
@@ -42,6 +42,8 @@ pub(crate) struct Serving {
     /// Made when the server lets the client in.
     info: Option<Arc<ConnectionInfo>>,
     shelf: Arc<Shelf>,
+    /// The method that was called last, and the index of its service.
+    last: Option<(usize, &'static MethodInfo)>,
     /// The place that the next call of each service takes.
     next: Vec<Option<Idle>>,
 }
@@ -58,6 +60,7 @@ impl Serving {
             gate,
             _guest: guest,
             info: None,
+            last: None,
             shelf: Arc::new(Mutex::new(empty)),
             next: std::iter::repeat_with(|| None).take(services).collect(),
         }
@@ -83,7 +86,9 @@ impl Serving {
     /// Runs a handler as far as it goes without waiting.
     pub(crate) fn begin(&mut self, link: &Arc<Link>, call: Call, body: &mut Vec<u8>) {
         let Some(info) = &self.info else { return };
-        let Some((service, method)) = self.catalogue.method(call.ordinal) else {
+        // Most calls are of the same method as the one before.
+        let known = self.last.filter(|(_, method)| method.ordinal == call.ordinal);
+        let Some((service, method)) = known.or_else(|| self.catalogue.method(call.ordinal)) else {
             let mut sentence = b"the server has no such method: it is older than this program".to_vec();
             link.answer(
                 call.id,
@@ -94,6 +99,7 @@ impl Serving {
             );
             return;
         };
+        self.last = Some((service, method));
         let place = self.next[service]
             .take()
             .or_else(|| lock(&self.shelf)[service].pop());

@@ -108,6 +108,8 @@ impl Inbox {
 pub(crate) enum Arrived {
     /// Nothing that concerns the reader.
     Nothing,
+    /// A reply, and no other is awaited: whoever reads only for replies need not look further.
+    LastReply,
     /// A call of the peer; its body is still in the message.
     #[cfg_attr(
         not(feature = "tokio"),

@@ -162,9 +162,14 @@ impl Link {
                     out.drivers.note_answer();
                 }
                 let next = out.next_with_room(self);
+                let last = out.core.in_flight() == 0;
                 drop(out);
                 wake_all(waker.into_iter().chain(next));
-                Arrived::Nothing
+                if last {
+                    Arrived::LastReply
+                } else {
+                    Arrived::Nothing
+                }
             }
             connection::Incoming::Request {
                 id,
