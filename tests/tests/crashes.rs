@@ -24,7 +24,7 @@ const VARIABLE: &str = "TRANSPORTS_CRASH_POINT";
 
 /// From one point that is tried to the next, in a run that is not to take long: a prime, so that none of the steps of a call
 /// is passed over in all calls.
-const STRIDE: usize = 23;
+const STRIDE: usize = 7;
 
 /// The first points, which are those of connecting, are all tried.
 const FIRST: usize = 12;
