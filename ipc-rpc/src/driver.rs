@@ -459,8 +459,18 @@ fn wait(link: &Link, inbox: &mut Inbox) -> Spun {
     }
     let (space, busy) = {
         let out = link.out();
-        (out.blocked(), !out.running.is_empty())
+        let space = out.blocked();
+        if link.is_connecting() && !space {
+            // Replies are all that a client looks for, and its callers have to get those that are there first.
+            if out.core.in_flight() == 0 {
+                return Spun::Sleep;
+            }
+            if out.drivers.has_answered() {
+                return Spun::Later;
+            }
+        }
+        // Handlers that wait for something may need this very thread.
+        (space, !out.running.is_empty())
     };
-    // Handlers that wait for something may need this very thread.
     inbox.receiver.spin(space, busy)
 }

@@ -39,6 +39,11 @@ impl Drivers {
         self.answered += 1;
     }
 
+    /// Whether callers have got their replies since a driver last ran.
+    pub(crate) fn has_answered(&self) -> bool {
+        self.answered > 0
+    }
+
     /// Whether several callers have got their replies since the last time. If so, the driver that asks comes back by
     /// itself, and nobody needs to wake it to flush.
     pub(crate) fn follow(&mut self) -> bool {
