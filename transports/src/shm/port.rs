@@ -468,6 +468,6 @@ impl Receiver for MeetingReceiver {
 fn surplus() -> Error {
     Error::new(
         ErrorKind::Protocol,
-        "the other side attached a file descriptor, which this connection does not carry",
+        "a message came with a file descriptor, which this connection does not carry",
     )
 }

@@ -159,7 +159,7 @@ fn offers_that_are_wrong() {
             server.refuses(
                 "too many",
                 PROTOCOL,
-                "attached a file descriptor",
+                "came with a file descriptor",
                 &bytes,
                 &vec![event; count],
             );
@@ -257,7 +257,7 @@ fn what_nobody_asked_for() {
         server.refuses(
             "a long offer",
             PROTOCOL,
-            "attached a file descriptor",
+            "came with a file descriptor",
             &long,
             &right,
         );
@@ -266,7 +266,7 @@ fn what_nobody_asked_for() {
         server.refuses(
             "an attachment",
             PROTOCOL,
-            "attached a file descriptor",
+            "came with a file descriptor",
             &message,
             &right[..1],
         );
@@ -297,7 +297,7 @@ fn what_nobody_asked_for() {
             send(&socket, two, &right[1..]);
             Some(socket)
         });
-        refused("two lots", end, PROTOCOL, "attached a file descriptor");
+        refused("two lots", end, PROTOCOL, "came with a file descriptor");
     });
 }
 
@@ -476,7 +476,7 @@ fn servers_that_say_something_else() {
             "many",
             tell("many", &bytes, &[right[2]; 253], true),
             PROTOCOL,
-            "attached a file descriptor",
+            "came with a file descriptor",
         );
         let twice = [bytes, bytes].concat();
         refused(
@@ -497,7 +497,7 @@ fn servers_that_say_something_else() {
             "attached",
             tell("attached", &message, &right, true),
             PROTOCOL,
-            "attached a file descriptor",
+            "came with a file descriptor",
         );
         assert!(tell("a message", &message, &[], false).is_ok());
         // Nothing but the end.
