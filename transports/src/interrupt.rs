@@ -15,6 +15,7 @@ enum Kind {
     Doorbell(Arc<Doorbell>),
     Bell(Arc<sys::Bell>),
     /// The bell before the two sides have agreed what to wait on, or where that is the socket.
+    #[allow(dead_code, reason = "only where memory is shared")]
     Meeting(Arc<sys::shm::Meeting>, Arc<sys::Bell>),
 }
 
@@ -35,6 +36,7 @@ impl Interrupt {
         Self(Kind::Doorbell(doorbell))
     }
 
+    #[allow(dead_code, reason = "only where memory is shared")]
     pub(crate) fn meeting(meeting: Arc<sys::shm::Meeting>, bell: Arc<sys::Bell>) -> Self {
         Self(Kind::Meeting(meeting, bell))
     }

@@ -32,6 +32,7 @@ pub struct Carrier(CarrierKind);
 #[derive(Clone)]
 enum CarrierKind {
     Fixed(Scheme),
+    #[allow(dead_code, reason = "only where memory is shared")]
     Agreed(Arc<crate::sys::shm::Meeting>),
 }
 
@@ -49,6 +50,7 @@ impl Carrier {
         Self(CarrierKind::Fixed(scheme))
     }
 
+    #[allow(dead_code, reason = "only where memory is shared")]
     pub(crate) fn agreed(meeting: Arc<crate::sys::shm::Meeting>) -> Self {
         Self(CarrierKind::Agreed(meeting))
     }

@@ -9,7 +9,9 @@ mod unix;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+#[allow(unused_imports, reason = "only where memory is shared")]
 pub(crate) use incoming::SocketReceiver;
+#[allow(unused_imports, reason = "only where memory is shared")]
 pub(crate) use outgoing::SocketSender;
 pub(crate) use tcp::{connect as connect_tcp, listen as listen_tcp};
 pub(crate) use unix::{connect_pipe, connect_unix, listen_pipe, listen_unix};
