@@ -272,6 +272,16 @@ impl RingReceiver {
     }
 
     pub(super) fn park(&mut self, space: bool, deadline: Option<Instant>) -> Result<(), Error> {
+        let Self {
+            waits,
+            consumer,
+            end,
+            patience,
+            ..
+        } = self;
+        if patience.shove(waits, || is_anything(consumer, waits, end.as_ref(), space)) {
+            return Ok(());
+        }
         self.release();
         let mut in_vain = 0;
         while !self.anything(space) {

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use super::{Bell, EVENT, FUTEX, SPACE};
-use crate::sys::Event;
+use crate::sys::{self, Event};
 use crate::{Spun, Wait};
 
 /// How long one looks before one sleeps: about as long as a wake-up takes.
@@ -17,6 +17,14 @@ const BUDGET: Duration = Duration::from_micros(50);
 
 /// Traffic is dense if whoever sleeps is woken before this much time has passed: a few wake-ups.
 const DENSE: Duration = Duration::from_micros(250);
+
+/// Two sides that share a processor stay there, since each sleeps while the other works, and the system sees one that is
+/// busy and none that waits. After so many waits, one of them looks for so long without giving way: with two that want to run,
+/// the system's next tick, each 4 ms or less, moves one to a processor that is idle. Not more often than once a second, since
+/// it is in vain where no other is.
+const TOGETHER: u32 = 500;
+const SHOVE: Duration = Duration::from_millis(10);
+const BETWEEN_SHOVES: Duration = Duration::from_secs(1);
 
 /// Looks before the first look at the clock: a few microseconds.
 const QUICK: u32 = 1500;
@@ -180,6 +188,10 @@ pub(super) struct Patience {
     penalty: u32,
     /// The last wait ended by looking.
     hot: bool,
+    /// Waits in dense traffic, one after the other, beside the other side on one processor.
+    together: u32,
+    /// When one last did something about that.
+    shoved: Option<Instant>,
 }
 
 impl Patience {
@@ -190,6 +202,8 @@ impl Patience {
             skip: 0,
             penalty: 0,
             hot: false,
+            together: 0,
+            shoved: None,
         }
     }
 
@@ -233,6 +247,7 @@ impl Patience {
         let roused = waits.roused.swap(false, Ordering::Relaxed);
         let now = Instant::now();
         if !elsewhere() {
+            self.count_together(now);
             return self.sleep(now);
         }
         if self.waiting.is_none() && self.is_in_vain(now, roused) {
@@ -255,6 +270,28 @@ impl Patience {
             Some(()) => self.found(),
             None => self.spin_by_the_clock(waits, once, elsewhere, anything),
         }
+    }
+
+    /// Counts waits in dense traffic beside the other side on one processor.
+    fn count_together(&mut self, now: Instant) {
+        let dense = |slept| now.saturating_duration_since(slept) < DENSE;
+        let dense = self.slept.is_some_and(dense);
+        self.together = if dense { self.together + 1 } else { 0 };
+    }
+
+    /// Parts two sides that have been on one processor for long, if the thread has nothing else to do: see [`TOGETHER`]. True:
+    /// `anything` was found meanwhile.
+    pub(super) fn shove(&mut self, waits: &Waits, anything: impl Fn() -> bool) -> bool {
+        if self.together < TOGETHER || waits.wait != Wait::Adaptive {
+            return false;
+        }
+        self.together = 0;
+        let rested = |shoved: Instant| shoved.elapsed() >= BETWEEN_SHOVES;
+        if !self.shoved.is_none_or(rested) || !sys::may_move() {
+            return false;
+        }
+        self.shoved = Some(Instant::now());
+        look(SHOVE, &anything).is_some()
     }
 
     /// Whether looking would be in vain: the other side has to wake up first, and has had no reason to stay awake lately; or

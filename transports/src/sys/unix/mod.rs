@@ -44,7 +44,7 @@ pub(crate) use shared::kill_self;
 #[cfg(all(target_os = "linux", test, not(loom)))]
 pub(crate) use shared::{DESCRIPTORS, stream_of};
 #[cfg(target_os = "linux")]
-pub(crate) use shared::{Event, OwnMemory, PeerMemory, SharedWord, close_elsewhere, processor};
+pub(crate) use shared::{Event, OwnMemory, PeerMemory, SharedWord, close_elsewhere, may_move, processor};
 pub(crate) use sockets::{connect_unix, listen_unix};
 pub(crate) use spawn::{Spawned, Watch, fate, spawn_on_socket, spawn_on_stdio};
 pub(crate) use stream::{Acceptor, SpareDescriptor, Stream};

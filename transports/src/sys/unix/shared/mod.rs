@@ -25,6 +25,11 @@ pub(crate) fn processor() -> u32 {
     u32::try_from(number).unwrap_or(0)
 }
 
+/// Whether this thread may run on more than one processor.
+pub(crate) fn may_move() -> bool {
+    rustix::thread::sched_getaffinity(None).is_ok_and(|allowed| allowed.count() > 1)
+}
+
 /// Ends this process at once, with no clean-up, as `kill -9` does.
 #[cfg(any(test, feature = "crash-points"))]
 pub(crate) fn kill_self() -> ! {
