@@ -258,9 +258,7 @@ impl Patience {
         let (since, budget) = *self.waiting.get_or_insert(fresh);
         let left = budget.saturating_sub(now.saturating_duration_since(since));
         if left.is_zero() {
-            self.penalty = (self.penalty * 2).clamp(1, MOST_SKIPPED);
-            self.skip = self.penalty;
-            return self.sleep(now);
+            return self.lose_patience(now);
         }
         let crowded = HOT.load(Ordering::Relaxed) > usize::from(self.hot);
         if once || crowded {
@@ -268,15 +266,26 @@ impl Patience {
         }
         match look(left, &anything) {
             Some(()) => self.found(),
-            None => self.spin_by_the_clock(waits, once, elsewhere, anything),
+            None => self.lose_patience(Instant::now()),
         }
+    }
+
+    /// Looking was in vain: the next times it is left out, twice as often as the last time.
+    fn lose_patience(&mut self, now: Instant) -> Spun {
+        self.penalty = (self.penalty * 2).clamp(1, MOST_SKIPPED);
+        self.skip = self.penalty;
+        self.sleep(now)
     }
 
     /// Counts waits in dense traffic beside the other side on one processor.
     fn count_together(&mut self, now: Instant) {
-        let dense = |slept| now.saturating_duration_since(slept) < DENSE;
-        let dense = self.slept.is_some_and(dense);
-        self.together = if dense { self.together + 1 } else { 0 };
+        self.together = if self.is_dense(now) { self.together + 1 } else { 0 };
+    }
+
+    /// Whether one slept a short time ago.
+    fn is_dense(&self, now: Instant) -> bool {
+        let recently = |slept| now.saturating_duration_since(slept) < DENSE;
+        self.slept.is_some_and(recently)
     }
 
     /// Parts two sides that have been on one processor for long, if the thread has nothing else to do: see [`TOGETHER`]. True:
@@ -301,8 +310,7 @@ impl Patience {
             self.skip -= 1;
             return true;
         }
-        let dense = |slept| now.saturating_duration_since(slept) < DENSE;
-        roused && !self.hot && !self.slept.is_some_and(dense)
+        roused && !self.hot && !self.is_dense(now)
     }
 
     fn found(&mut self) -> Spun {
