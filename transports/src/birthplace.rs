@@ -24,6 +24,12 @@ impl Birthplace {
         sys::is_process_mark(self.0)
     }
 
+    /// Some other process.
+    #[cfg(all(test, unix))]
+    pub(crate) fn elsewhere() -> Self {
+        Self(u64::MAX)
+    }
+
     /// Fails in every process but that one.
     ///
     /// # Errors

@@ -47,8 +47,20 @@ struct Inner {
 /// `NotConnected` if there is no such program, `Denied` if the system does not let us run it, `Resource`, `Io`;
 /// `Unsupported` where the platform lacks it.
 pub fn spawn(command: Command, channel: Channel, max_message: usize) -> Result<Port, Error> {
+    spawn_with(command, channel, |endpoint| endpoint.max_message(max_message))
+}
+
+/// [`spawn`] with settings of this side's end: `settings` changes those of an endpoint that stands for the child.
+///
+/// # Errors
+/// As [`spawn`].
+pub fn spawn_with(
+    command: Command,
+    channel: Channel,
+    settings: impl FnOnce(Endpoint) -> Endpoint,
+) -> Result<Port, Error> {
     let program = command.get_program().to_string_lossy().into_owned();
-    let endpoint = Endpoint::new(Address::Exec(program.as_str().into())).max_message(max_message);
+    let endpoint = settings(Endpoint::new(Address::Exec(program.as_str().into())));
     start(&endpoint, command, &program, channel)
 }
 

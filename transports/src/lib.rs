@@ -26,26 +26,32 @@
 
 mod appearance;
 mod birthplace;
+pub mod buffers;
 mod child;
 mod connecting;
+mod crash;
+mod direct;
 mod endpoint;
 mod error;
 mod inherited;
 mod interrupt;
+mod lanes;
 pub mod memory;
 mod message;
 mod peer;
 mod port;
 #[cfg(feature = "tokio")]
 pub mod reactor;
+mod section;
 mod servers;
 mod socket;
 mod sys;
 
 pub use appearance::Appearance;
 pub use birthplace::Birthplace;
-pub use child::{Channel, Child, exec_command, spawn};
+pub use child::{Channel, Child, exec_command, spawn, spawn_with};
 pub use connecting::{connect, listen};
+pub use direct::{DirectState, DirectUsage};
 pub use endpoint::{Endpoint, Scheme, Wait};
 pub use error::{Error, ErrorKind};
 pub use inherited::{Activated, Inherited, activated, inherit};
@@ -53,4 +59,6 @@ pub use interrupt::Interrupt;
 pub use message::{Header, Message};
 pub use peer::{Identity, Peer};
 pub use port::{Accepted, Carrier, Flushed, Listener, Port, Received, Receiver, Sender, Sent, Spun};
+pub use section::{Atom, Block, Chunk, Lease, Pool, Usage};
 pub use servers::{ServerEntry, servers};
+pub use socket::Pieces;

@@ -1,6 +1,6 @@
 //! What travels: a fixed header and a body.
 
-use crate::{Error, ErrorKind};
+use crate::{Error, ErrorKind, Lease, Pool, section};
 
 /// The fixed part of every message, 32 bytes on the wire, little-endian.
 ///
@@ -19,7 +19,8 @@ pub struct Header {
     pub kind: u8,
     /// Details of the kind.
     pub flags: u8,
-    /// Sections attached (none yet: a port refuses other counts than zero).
+    /// Sections attached: set by [`Sender::try_send_with`](crate::Sender::try_send_with). Other ways of sending refuse other
+    /// counts than zero.
     pub sections: u8,
     /// Handles attached (none yet: a port refuses other counts than zero).
     pub handles: u8,
@@ -76,13 +77,22 @@ impl Header {
         }
     }
 
+    /// As [`Header::outgoing`], for a message with so many sections.
+    pub(crate) fn outgoing_with(&self, sections: usize, body: usize, limit: usize) -> Result<Self, Error> {
+        let count = u8::try_from(sections).ok().filter(|_| sections <= Pool::SECTIONS);
+        let count = count.ok_or_else(|| section::refuse(sections))?;
+        let header = Self { sections: 0, ..*self }.outgoing(body, limit)?;
+        Ok(Self {
+            sections: count,
+            ..header
+        })
+    }
+
     /// The header of a message that is about to be sent: judged, and with its length.
+    #[inline]
     pub(crate) fn outgoing(&self, body: usize, limit: usize) -> Result<Self, Error> {
         if self.sections != 0 || self.handles != 0 {
-            return Err(Error::new(
-                ErrorKind::Unsupported,
-                "this transport carries no sections and no handles",
-            ));
+            return Err(Self::carries_more());
         }
         match u32::try_from(body) {
             Ok(length) if body <= limit => Ok(Self {
@@ -90,13 +100,33 @@ impl Header {
                 flags: self.flags & !Self::UNORDERED,
                 ..*self
             }),
-            _ => Err(Error::new(
-                ErrorKind::TooLarge,
-                format!(
-                    "a message of {body} bytes is above the limit of {limit} bytes; raise Endpoint::max_message"
-                ),
-            )),
+            _ => Err(Self::too_large(body, limit)),
         }
+    }
+
+    #[cold]
+    fn carries_more() -> Error {
+        Error::new(
+            ErrorKind::Unsupported,
+            "this transport carries no sections and no handles",
+        )
+    }
+
+    #[cold]
+    fn too_large(body: usize, limit: usize) -> Error {
+        let message = format!(
+            "a message of {body} bytes is above the limit of {limit} bytes; raise Endpoint::max_message"
+        );
+        Error::new(ErrorKind::TooLarge, message)
+    }
+
+    /// As [`Header::check_incoming`], where a message may have sections: their table counts as a part of its body.
+    pub(crate) fn check_incoming_with(&self, sections: bool, limit: usize) -> Result<(), Error> {
+        if !sections {
+            return self.check_incoming(limit);
+        }
+        let table = usize::from(self.sections) * section::ENTRY;
+        Self { sections: 0, ..*self }.check_incoming(limit + table)
     }
 
     /// Judges the header of a message that is about to be received.
@@ -132,4 +162,6 @@ pub struct Message {
     pub body: Vec<u8>,
     /// [`Received::Begun`](crate::Received::Begun) has told of it before.
     pub begun: bool,
+    /// What travelled beside the body, `header.sections` of them. Dropping one gives it back.
+    pub sections: Vec<Lease>,
 }

@@ -9,7 +9,10 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::{Endpoint, Error, Header, Interrupt, Message, Peer, Scheme};
+use crate::socket::Agreed;
+use crate::{
+    Block, DirectUsage, Endpoint, Error, Header, Interrupt, Message, Peer, Pieces, Pool, Scheme, section,
+};
 
 /// One end of a connected, ordered, bidirectional channel of whole messages.
 pub struct Port {
@@ -23,11 +26,19 @@ pub struct Port {
     pub endpoint: Endpoint,
     /// What carries its messages.
     pub carrier: Carrier,
+    /// Memory that can travel with its messages without being copied; `None` if this port carries none. The other side has
+    /// to carry sections, too: it does if both are of this version and on one machine, and run as the same user.
+    pub pool: Option<Pool>,
 }
 
 /// What carries the messages of a port. For a server or client of a plain name, that is settled with the first message.
 #[derive(Clone)]
-pub struct Carrier(CarrierKind);
+pub struct Carrier {
+    kind: CarrierKind,
+    direct: Option<Arc<crate::direct::Usage>>,
+    /// What both sides of a stream have agreed on about large bodies.
+    pieces: Arc<Agreed>,
+}
 
 #[derive(Clone)]
 enum CarrierKind {
@@ -40,19 +51,59 @@ impl Carrier {
     /// The transport as it is now: [`Scheme::SharedMemory`] or [`Scheme::Unix`] where the two sides had a choice.
     #[must_use]
     pub fn scheme(&self) -> Scheme {
-        match &self.0 {
+        match &self.kind {
             CarrierKind::Fixed(scheme) => *scheme,
             CarrierKind::Agreed(meeting) => meeting.scheme(),
         }
     }
 
+    /// What came of [`Endpoint::direct`]; `None` if it was not asked for, or if this transport has none.
+    #[must_use]
+    pub fn direct(&self) -> Option<DirectUsage> {
+        self.direct.as_ref().map(|usage| usage.told())
+    }
+
+    /// Whether large bodies may be sent from where they are, without being copied before: see [`Sender::try_lend`].
+    #[must_use]
+    pub fn lends(&self) -> bool {
+        self.direct.as_ref().is_some_and(|usage| usage.is_agreed())
+            || self.scheme() == Scheme::SharedMemory
+            || self.pieces.get() == Some(Pieces::InMemory)
+    }
+
+    /// Whether this side takes large bodies in pieces over a stream, so that the other side's [`Sender::offer_pieces`] may be told so.
+    #[must_use]
+    pub fn takes_pieces(&self) -> bool {
+        !matches!(self.kind, CarrierKind::Fixed(Scheme::Memory))
+    }
+
+    pub(crate) fn with_direct(self, usage: Arc<crate::direct::Usage>) -> Self {
+        Self {
+            direct: Some(usage),
+            ..self
+        }
+    }
+
     pub(crate) fn fixed(scheme: Scheme) -> Self {
-        Self(CarrierKind::Fixed(scheme))
+        Self::of(CarrierKind::Fixed(scheme))
+    }
+
+    fn of(kind: CarrierKind) -> Self {
+        Self {
+            kind,
+            direct: None,
+            pieces: Arc::default(),
+        }
+    }
+
+    /// For the half that sends: to be set when both sides take pieces.
+    pub(crate) fn agreed_pieces(&self) -> Arc<Agreed> {
+        Arc::clone(&self.pieces)
     }
 
     #[allow(dead_code, reason = "only where memory is shared")]
     pub(crate) fn agreed(meeting: Arc<crate::sys::shm::Meeting>) -> Self {
-        Self(CarrierKind::Agreed(meeting))
+        Self::of(CarrierKind::Agreed(meeting))
     }
 }
 
@@ -70,12 +121,14 @@ impl fmt::Debug for Port {
             peer,
             endpoint,
             carrier,
+            pool,
         } = self;
         formatter
             .debug_struct("Port")
             .field("endpoint", endpoint)
             .field("peer", peer)
             .field("carrier", carrier)
+            .field("pool", pool)
             .finish_non_exhaustive()
     }
 }
@@ -164,14 +217,92 @@ pub trait Sender: Send {
         sent
     }
 
+    /// [`Sender::try_send_parts`] with sections, at most [`Pool::SECTIONS`], of this port's pool. The other side finds them, in
+    /// this order, in [`Message::sections`]. `header.sections` is set by the port from their number.
+    ///
+    /// A block may be sent again, and dropped at once: see [`Block`].
+    ///
+    /// # Errors
+    /// As [`Sender::try_send`]. `Unsupported` if the port carries no sections, there are more than it takes, or one is of
+    /// another pool; `Resource` if the other side cannot be told of a new memory now. Nothing was taken then, and the port
+    /// stays usable: send the bytes in a body.
+    fn try_send_with(
+        &mut self,
+        header: &Header,
+        head: &[u8],
+        body: &mut Vec<u8>,
+        sections: &[Block],
+    ) -> Result<Sent, Error> {
+        if sections.is_empty() {
+            self.try_send_parts(header, head, body)
+        } else {
+            Err(section::refuse(sections.len()))
+        }
+    }
+
     /// Moves what is queued on to the other side, as much as goes without blocking.
     ///
     /// # Errors
     /// The connection is broken.
     fn flush(&mut self) -> Result<Flushed, Error>;
 
-    /// Bytes accepted and not yet handed on.
+    /// Bytes accepted and not yet handed on, for which memory is held here. Where large messages pass one another, the
+    /// largest of those that are on their way is left out: others need not wait for it.
     fn queued(&self) -> usize;
+
+    /// Says that the other side's endpoint asks for [`Endpoint::direct`], too: from now on it may be asked whether it can read
+    /// this process's memory, and once it has proved that, it is lent large bodies. Nothing happens if this port's
+    /// own endpoint did not ask for it. To be followed by a [`Sender::flush`].
+    fn offer_direct(&mut self) {}
+
+    /// Says that the other side takes large bodies in pieces, too, and how: from now on they may be sent so, where
+    /// the port can. The floor above asks it for that, since a port cannot know to whom it is connected.
+    fn offer_pieces(&mut self, pieces: Pieces) {
+        let _ = pieces;
+    }
+
+    /// Whether the last [`Sender::flush`] said [`Flushed::Blocked`] although there was room, to let others of this thread have
+    /// their turn: flush again after that, without waiting for room.
+    fn gives_way(&self) -> bool {
+        false
+    }
+
+    /// Whether anything waits for room on the other side.
+    fn waits(&self) -> bool {
+        self.queued() > 0
+    }
+
+    /// Begins a message whose body is `head` and `rest` more bytes, which its owner keeps and hands on piece by piece, with
+    /// [`Sender::push_lent`], so that they are not copied to be sent. Others pass meanwhile. `None`: not here, or not now; the
+    /// message is to be sent whole. Otherwise the number by which it goes.
+    ///
+    /// # Errors
+    /// As [`Sender::try_send`].
+    fn try_lend(&mut self, header: &Header, head: &[u8], rest: usize) -> Result<Option<usize>, Error> {
+        let _ = (header, head, rest);
+        Ok(None)
+    }
+
+    /// Hands on one piece of what is left of a message that [`Sender::try_lend`] began: `rest` is all of that, in two parts. The
+    /// bytes that were taken; none, if there is no room: try again when [`Sender::takes_lent`] says so. The number means
+    /// nothing any more when all are taken.
+    ///
+    /// # Errors
+    /// As [`Sender::flush`].
+    fn push_lent(&mut self, number: usize, rest: [&[u8]; 2]) -> Result<usize, Error> {
+        let _ = (number, rest);
+        Ok(0)
+    }
+
+    /// Whether there is something to be done with [`Sender::push_lent`], as far as the last [`Sender::flush`] saw.
+    fn takes_lent(&self) -> bool {
+        false
+    }
+
+    /// Takes all that is left of a message that [`Sender::try_lend`] began, from an owner who cannot wait any longer.
+    fn keep_lent(&mut self, number: usize, rest: Vec<u8>) {
+        let _ = (number, rest);
+    }
 }
 
 /// The half of a port that receives, and that waits.
@@ -218,6 +349,10 @@ pub trait Receiver: Send {
 
     /// Takes [`Receiver::arm`] back: from now on somebody looks again and again, and the other side need not wake anybody.
     fn disarm(&mut self) {}
+
+    /// Says that whoever looked again and again has what it looked for, and does not look for the time being. Receivers of one
+    /// process give way to one another, and this one is no reason to any more.
+    fn rest(&mut self) {}
 
     /// Blocks the calling thread until there may be something to receive, or room to send if `space` is set, or the
     /// peer has died, or [`Interrupt::raise`] was called, or the deadline has passed. May also return for no reason.

@@ -5,6 +5,7 @@ use std::process::ExitStatus;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use crate::direct::Shared;
 use crate::memory::{DATA, Doorbell, SPACE};
 use crate::sys::shm::Meeting;
 use crate::{Child, Error, ErrorKind, sys};
@@ -15,9 +16,10 @@ use crate::{Child, Error, ErrorKind, sys};
 /// A look that saw all there was ends with [`Receiver::arm`](crate::Receiver::arm), so that the other side tells of what
 /// comes after it.
 ///
-/// Both `poll` functions work alike. If there may be news, they run `look` once and return `Ready`; otherwise they
-/// leave the task's waker and return `Pending`. Neither makes a system call or allocates memory. A driver calls
-/// `poll_recv`, and while a flush was blocked `poll_space`, until `Pending`, and only then lets go of the thread:
+/// Both `poll` functions work alike. If there may be news, they run `look` once and return `Ready`, or `Pending` if that saw all
+/// there was and the task's waker is there already for what comes next; otherwise they leave the waker and return `Pending`.
+/// Neither makes a system call or allocates memory. A driver calls `poll_recv`, and while a flush was blocked `poll_space`,
+/// until `Pending`, and only then lets go of the thread:
 ///
 /// ```
 /// # use std::task::{Context, Poll};
@@ -55,6 +57,7 @@ enum Kind {
     Doorbell(Arc<Doorbell>),
     Socket { socket: sys::Registration, death: Death },
     Meeting(Box<sys::shm::News>),
+    Direct { inner: Box<Source>, shared: Arc<Shared> },
 }
 
 /// The end of the peer's process, which its stream may not tell.
@@ -84,6 +87,10 @@ enum WatchKind {
         on_gone: OnGone,
     },
     Meeting(Arc<Meeting>),
+    Direct {
+        inner: Box<Watch>,
+        shared: Arc<Shared>,
+    },
 }
 
 impl Watch {
@@ -97,7 +104,16 @@ impl Watch {
             WatchKind::Doorbell(doorbell) => Ok(Source::doorbell(Arc::clone(doorbell))),
             WatchKind::Stream { stream, on_gone } => Source::stream(stream, Arc::clone(on_gone)),
             WatchKind::Meeting(meeting) => Source::meeting(meeting),
+            WatchKind::Direct { inner, shared } => Ok(Source(Kind::Direct {
+                inner: Box::new(inner.source()?),
+                shared: Arc::clone(shared),
+            })),
         }
+    }
+
+    pub(crate) fn direct(inner: Self, shared: Arc<Shared>) -> Self {
+        let inner = Box::new(inner);
+        Self(WatchKind::Direct { inner, shared })
     }
 
     pub(crate) fn doorbell(doorbell: Arc<Doorbell>) -> Self {
@@ -122,6 +138,7 @@ impl fmt::Debug for Watch {
             WatchKind::Doorbell(_) => "Watch(doorbell)",
             WatchKind::Stream { .. } => "Watch(socket)",
             WatchKind::Meeting(_) => "Watch(shared memory)",
+            WatchKind::Direct { inner, .. } => return inner.fmt(formatter),
         })
     }
 }
@@ -166,6 +183,16 @@ impl Source {
                 let mut look = Some(look);
                 news.poll_recv(cx, &mut || look.take().is_none_or(|look| look()))
             }
+            Kind::Direct { inner, shared } => {
+                shared.register(cx.waker());
+                if !shared.take_look() {
+                    return inner.poll_recv(cx, look);
+                }
+                if !look() {
+                    shared.look_again();
+                }
+                Poll::Ready(Ok(()))
+            }
         }
     }
 
@@ -186,6 +213,18 @@ impl Source {
             Kind::Meeting(news) => {
                 let mut look = Some(look);
                 news.poll_space(cx, &mut || look.take().is_none_or(|look| look()))
+            }
+            Kind::Direct { inner, shared } => {
+                shared.register(cx.waker());
+                if shared.waits_for_room() {
+                    return inner.poll_space(cx, look);
+                }
+                if !shared.may_flush() {
+                    // The other side says when it has done with what it was lent.
+                    return Poll::Pending;
+                }
+                look();
+                Poll::Ready(Ok(()))
             }
         }
     }
@@ -254,6 +293,7 @@ impl fmt::Debug for Source {
             Kind::Doorbell(_) => "Source(doorbell)",
             Kind::Socket { .. } => "Source(socket)",
             Kind::Meeting(_) => "Source(shared memory)",
+            Kind::Direct { inner, .. } => return inner.fmt(formatter),
         })
     }
 }

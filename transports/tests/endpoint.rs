@@ -204,7 +204,13 @@ fn what_schemes_can() {
             && !Scheme::Tcp.vouches_for_peer()
     );
     for scheme in Scheme::ALL {
-        assert!(!scheme.carries_handles() && !scheme.carries_sections());
+        assert!(!scheme.carries_handles());
+        let shares = match scheme {
+            Scheme::Memory => true,
+            Scheme::Tcp | Scheme::Pipe => false,
+            _ => Scheme::SharedMemory.is_supported(),
+        };
+        assert_eq!(scheme.carries_sections(), shares);
     }
     assert!(Scheme::Memory.is_supported() && Scheme::Tcp.is_supported());
 }

@@ -14,7 +14,9 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Instant;
 
-use common::{accept, body, connected, header, receive, receive_into, send, watchdog};
+#[cfg(feature = "tokio")]
+use common::connected;
+use common::{accept, body, header, receive, receive_into, send, watchdog};
 use transports::{
     Accepted, Endpoint, ErrorKind, Header, Identity, Listener, Message, Port, Received, Sent, connect, listen,
 };

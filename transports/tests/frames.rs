@@ -308,3 +308,47 @@ fn assert_end(reader: &OwnedFd) {
         std::thread::yield_now();
     }
 }
+
+#[cfg(target_os = "linux")]
+#[test]
+fn credentials_that_a_peer_makes_up_change_nothing() {
+    use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, UCred, sendmsg};
+    use rustix::process::{Gid, Uid, getppid, getuid};
+
+    let place = Place::new();
+    let endpoint = place
+        .endpoints()
+        .into_iter()
+        .find(|endpoint| endpoint.to_string().starts_with("unix:/"))
+        .unwrap();
+    let mut listener = listen(&endpoint).unwrap();
+    let path = endpoint.to_string();
+    let raw = UnixStream::connect(path.strip_prefix("unix:").unwrap()).unwrap();
+    let mut port = accept(&mut *listener);
+    let made_up = UCred {
+        pid: getppid().unwrap(),
+        uid: Uid::from_raw(4711),
+        gid: Gid::from_raw(4711),
+    };
+    let mut space = [std::mem::MaybeUninit::uninit(); 128];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    assert!(control.push(SendAncillaryMessage::ScmCredentials(made_up)));
+    let bytes = frame(1, b"from somebody else");
+    let sent = sendmsg(
+        &raw,
+        &[std::io::IoSlice::new(&bytes)],
+        &mut control,
+        SendFlags::empty(),
+    );
+    match sent {
+        // Nobody asked for them: they are left out, and the message is one like any other.
+        Ok(sent) => {
+            assert_eq!(sent, bytes.len());
+            assert_eq!(receive(&mut port).body, b"from somebody else");
+        }
+        // Only a privileged process can say that it is another.
+        Err(error) => assert_eq!(error, rustix::io::Errno::PERM),
+    }
+    assert_eq!(port.peer.uid(), Some(getuid().as_raw()));
+    assert_eq!(port.peer.pid(), Some(std::process::id()));
+}

@@ -259,6 +259,11 @@ fn a_stale_socket_is_explained_and_replaced() {
     assert!(runtime.entries().is_empty());
 }
 
+/// Leaves a socket at which nobody listens, not even for as long as a child of another test has yet to execute its program.
+fn abandon(listener: UnixListener) {
+    let _ = rustix::net::shutdown(&listener, rustix::net::Shutdown::Both);
+}
+
 #[test]
 fn of_two_servers_that_start_at_once_one_wins() {
     let directory = tempfile::tempdir().unwrap();
@@ -266,7 +271,7 @@ fn of_two_servers_that_start_at_once_one_wins() {
     one_wins(&endpoint, |round| {
         // Every third round begins with what a dead server left.
         if round % 3 == 0 {
-            drop(UnixListener::bind(directory.path().join("store.sock")).unwrap());
+            abandon(UnixListener::bind(directory.path().join("store.sock")).unwrap());
         }
     });
     assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
@@ -600,6 +605,38 @@ fn abstract_names_are_taken_once_and_checked() {
         connect(&endpoint, watchdog()).unwrap_err().kind(),
         ErrorKind::NotConnected
     );
+}
+
+/// What a child of a fork has until it executes its program, and for good if it never does.
+#[cfg(target_os = "linux")]
+fn copies_of_listening_sockets() -> Vec<std::os::fd::OwnedFd> {
+    use rustix::process::{PidfdFlags, PidfdGetfdFlags};
+    let this = rustix::process::pidfd_open(rustix::process::getpid(), PidfdFlags::empty()).unwrap();
+    let entries = fs::read_dir("/proc/self/fd").unwrap();
+    let numbers = entries.map(|entry| entry.unwrap().file_name().to_str().unwrap().parse().unwrap());
+    numbers
+        .filter_map(|number| rustix::process::pidfd_getfd(&this, number, PidfdGetfdFlags::empty()).ok())
+        .filter(|copy| rustix::net::sockopt::socket_acceptconn(copy) == Ok(true))
+        .collect()
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_name_is_free_of_clients_though_a_fork_has_the_socket() {
+    let abstract_name = format!("unix:@transports-test-fork-{}", std::process::id());
+    for name in [&abstract_name, "tcp:127.0.0.1:0"] {
+        let listener = listen(&name.parse().unwrap()).unwrap();
+        let endpoint = listener.endpoint().clone();
+        let copies = copies_of_listening_sockets();
+        assert!(!copies.is_empty());
+        drop(connect(&endpoint, watchdog()).unwrap());
+        drop(listener);
+        assert_eq!(
+            connect(&endpoint, watchdog()).unwrap_err().kind(),
+            ErrorKind::NotConnected,
+            "{name}"
+        );
+    }
 }
 
 #[test]

@@ -68,7 +68,9 @@ impl Driver {
                 });
                 match polled {
                     Poll::Ready(looked) => looked.unwrap(),
-                    Poll::Pending => return Poll::Pending,
+                    // The look that saw all there was may have been the one that received.
+                    Poll::Pending if received == Received::Empty => return Poll::Pending,
+                    Poll::Pending => {}
                 }
             }
             Poll::Ready(received)

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::socket::QUEUE_LIMIT;
-use crate::{Header, Message};
+use crate::{Header, Lease, Message};
 
 /// Buffers kept for the next messages: so many, and of so many bytes together, that a few tens of small calls or a
 /// few large bodies in flight need no allocation, and an idle connection holds little.
@@ -49,7 +49,7 @@ pub(super) enum Taken {
 
 impl Lane {
     /// Takes the message, and leaves a used buffer in place of the body.
-    pub(super) fn put(&self, header: Header, body: &mut Vec<u8>) -> Put {
+    pub(super) fn put(&self, header: Header, body: &mut Vec<u8>, sections: Vec<Lease>) -> Put {
         let mut queue = self.queue();
         let size = Header::SIZE + body.len();
         match queue.room(size) {
@@ -63,6 +63,7 @@ impl Lane {
             header,
             body: mem::replace(body, spare),
             begun: false,
+            sections,
         });
         self.publish(&queue);
         Put::Accepted

@@ -11,8 +11,8 @@ pub(crate) use doorbell::{DATA, Doorbell, SPACE};
 pub(crate) use registry::{connect, listen};
 
 use crate::{
-    Carrier, Endpoint, Error, ErrorKind, Flushed, Header, Identity, Interrupt, Message, Peer, Port, Received,
-    Receiver, Scheme, Sender, Sent,
+    Block, Carrier, Endpoint, Error, ErrorKind, Flushed, Header, Identity, Interrupt, Lease, Message, Peer,
+    Pool, Port, Received, Receiver, Scheme, Sender, Sent,
 };
 use lane::{Lane, Put, Taken};
 
@@ -36,11 +36,13 @@ fn ports(near: &Endpoint, far: &Endpoint) -> (Port, Port) {
             other: Arc::clone(&doorbells[other]),
         });
         let limit = endpoint.message_limit();
+        let pool = Pool::private(limit);
         Port {
             carrier: Carrier::fixed(Scheme::Memory),
             sender: Box::new(MemorySender {
                 side: Arc::clone(&side),
                 limit,
+                pool: pool.clone(),
                 unannounced: 0,
                 refused: None,
             }),
@@ -52,6 +54,7 @@ fn ports(near: &Endpoint, far: &Endpoint) -> (Port, Port) {
             }),
             peer: Peer::new(Identity::SameProcess, std::sync::Weak::new()),
             endpoint: endpoint.clone(),
+            pool: Some(pool),
         }
     };
     (side(0, 1, near), side(1, 0, far))
@@ -76,6 +79,7 @@ impl Drop for Side {
 struct MemorySender {
     side: Arc<Side>,
     limit: usize,
+    pool: Pool,
     /// Bytes that were put and for which the other side's doorbell was not rung yet.
     unannounced: usize,
     /// The size of the message that found no room, until there is room for it.
@@ -85,19 +89,23 @@ struct MemorySender {
 impl Sender for MemorySender {
     fn try_send(&mut self, header: &Header, body: &mut Vec<u8>) -> Result<Sent, Error> {
         let header = header.outgoing(body.len(), self.limit)?;
-        let size = Header::SIZE + body.len();
-        match self.side.outgoing.put(header, body) {
-            Put::Accepted => {
-                self.unannounced += size;
-                self.refused = None;
-                Ok(Sent::Accepted)
-            }
-            Put::Full => {
-                self.refused = Some(size);
-                Ok(Sent::Full)
-            }
-            Put::Closed => Err(closed()),
+        self.put(header, body, &[])
+    }
+
+    fn try_send_with(
+        &mut self,
+        header: &Header,
+        head: &[u8],
+        body: &mut Vec<u8>,
+        sections: &[Block],
+    ) -> Result<Sent, Error> {
+        let header = header.outgoing_with(sections.len(), head.len() + body.len(), self.limit)?;
+        body.splice(..0, head.iter().copied());
+        let sent = self.put(header, body, sections);
+        if !matches!(sent, Ok(Sent::Accepted)) {
+            body.drain(..head.len());
         }
+        sent
     }
 
     fn flush(&mut self) -> Result<Flushed, Error> {
@@ -122,6 +130,26 @@ impl Sender for MemorySender {
     }
 }
 
+impl MemorySender {
+    fn put(&mut self, header: Header, body: &mut Vec<u8>, sections: &[Block]) -> Result<Sent, Error> {
+        let length = body.len();
+        let size = Header::SIZE + length;
+        match self.side.outgoing.put(header, body, self.pool.lend(sections)?) {
+            Put::Accepted => {
+                self.pool.count(length, sections);
+                self.unannounced += size;
+                self.refused = None;
+                Ok(Sent::Accepted)
+            }
+            Put::Full => {
+                self.refused = Some(size);
+                Ok(Sent::Full)
+            }
+            Put::Closed => Err(closed()),
+        }
+    }
+}
+
 struct MemoryReceiver {
     side: Arc<Side>,
     limit: usize,
@@ -134,6 +162,8 @@ impl Receiver for MemoryReceiver {
         if let Some((length, limit)) = self.broken {
             return Err(Header::too_long(length, limit));
         }
+        // Giving back what the last message brought is no business of whoever holds the queue.
+        message.sections.clear();
         let (taken, space) = self.side.incoming.take(message);
         if space {
             self.side.other.ring(SPACE);
@@ -141,9 +171,11 @@ impl Receiver for MemoryReceiver {
         match taken {
             Taken::Message { last } => {
                 self.drained = last;
-                if message.body.len() > self.limit {
-                    self.broken = Some((message.body.len(), self.limit));
-                    return Err(Header::too_long(message.body.len(), self.limit));
+                let sections = message.sections.iter().map(Lease::len);
+                let longest = sections.fold(message.body.len(), usize::max);
+                if longest > self.limit {
+                    self.broken = Some((longest, self.limit));
+                    return Err(Header::too_long(longest, self.limit));
                 }
                 Ok(Received::Message)
             }

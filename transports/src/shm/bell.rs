@@ -15,8 +15,8 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use super::crash_point;
 use super::sync::fence;
+use crate::crash::crash_point;
 use crate::sys::SharedWord;
 
 /// A thread sleeps in [`Bell::sleep`].

@@ -6,8 +6,9 @@ use std::sync::atomic::Ordering;
 use super::layout::{self, CONSUMED, WANTS_SPACE, WRAP, size_of_record};
 use super::memory::{Read, Write};
 use super::sync::fence;
-use super::{Corrupt, Fault, Layout, Mark, crash_point};
+use super::{Corrupt, Fault, Layout, Mark};
 use crate::Header;
+use crate::crash::crash_point;
 use crate::sys::{OwnMemory, PeerMemory};
 
 /// Takes records out of the other side's ring.

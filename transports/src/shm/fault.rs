@@ -1,5 +1,6 @@
 //! What goes wrong in a ring.
 
+use crate::lanes::Refusal;
 use crate::{Error, ErrorKind};
 
 /// The other side broke a rule of the ring, this one. The connection is of no more use.
@@ -18,6 +19,15 @@ pub(crate) enum Fault {
 impl From<Corrupt> for Fault {
     fn from(corrupt: Corrupt) -> Self {
         Self::Corrupt(corrupt)
+    }
+}
+
+impl From<Refusal> for Fault {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Rule(rule) => Corrupt(rule).into(),
+            Refusal::NoMemory(bytes) => Self::NoMemory(bytes),
+        }
     }
 }
 

@@ -23,6 +23,11 @@ pub(crate) trait Write {
 
     /// Copies bytes to `offset`.
     fn copy_in(&self, offset: usize, bytes: &[u8]);
+
+    /// The same, for who reads them on another processor.
+    fn copy_far(&self, offset: usize, bytes: &[u8]) {
+        self.copy_in(offset, bytes);
+    }
 }
 
 impl Read for PeerMemory {
@@ -35,12 +40,8 @@ impl Read for PeerMemory {
     fn copy_out(&self, offset: usize, length: usize, body: &mut Vec<u8>) -> Result<(), TryReserveError> {
         body.try_reserve(length)?;
         let from = self.at(offset, length);
-        let to = &mut body.spare_capacity_mut()[..length];
-        // SAFETY: the `length` bytes at `from` are mapped, and `to` is as long.
-        unsafe { copy::out(from, to) };
-        let length = body.len() + length;
-        // SAFETY: so many bytes behind the old end were written, within the capacity.
-        unsafe { body.set_len(length) };
+        // SAFETY: the `length` bytes at `from` are mapped.
+        unsafe { copy::append(from, length, body) };
         Ok(())
     }
 }
@@ -56,5 +57,11 @@ impl Write for OwnMemory {
         let to = self.at(offset, bytes.len());
         // SAFETY: as many bytes as are copied are mapped at `to`, for writing.
         unsafe { copy::into(bytes, to.as_ptr()) };
+    }
+
+    fn copy_far(&self, offset: usize, bytes: &[u8]) {
+        let to = self.at(offset, bytes.len());
+        // SAFETY: as many bytes as are copied are mapped at `to`, for writing.
+        unsafe { copy::into_memory(bytes, to.as_ptr()) };
     }
 }

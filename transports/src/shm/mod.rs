@@ -28,12 +28,11 @@
 //! | `port`, `sending`, `receiving` | the port that stands on it |
 //! | `news` | what a reactor watches |
 //! | `waits` | whether to look again or to sleep |
-//! | `crash` | being killed in the middle of all this, for tests |
+//! | `sections` | memory that travels with messages |
 
 mod bell;
 mod consumer;
 mod copy;
-mod crash;
 mod fault;
 mod layout;
 mod meeting;
@@ -46,6 +45,7 @@ mod port;
 mod processors;
 mod producer;
 mod receiving;
+mod sections;
 mod sending;
 mod sync;
 #[cfg(all(test, not(loom)))]
@@ -56,12 +56,14 @@ pub(crate) use meeting::Meeting;
 #[cfg(feature = "tokio")]
 pub(crate) use news::News;
 pub(crate) use port::{accepted, connected};
+pub(crate) use sections::{
+    Inbox, Outbox, SharedBlock, SharedChunk, SharedLease, SharedPool, attach, is_piece,
+};
 #[cfg(feature = "tokio")]
 pub(crate) use waits::Waits;
 
 use bell::{Bell, EVENT, FUTEX, SPACE};
 use consumer::Consumer;
-use crash::crash_point;
 use fault::{Corrupt, Fault};
 use layout::{Layout, Mark};
 use processors::Processors;
@@ -72,9 +74,6 @@ pub(crate) const HAS_SHARED_MEMORY: bool = true;
 
 /// Bytes of the longest body of a record.
 const LARGEST: usize = Layout::DEFAULT.largest();
-
-/// Large messages of one side that are on their way at the same time.
-const LANES: usize = 8;
 
 /// Bytes before the body in the first piece of a large message: its whole length, and its lane, 32 bits each,
 /// little-endian.

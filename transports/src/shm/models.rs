@@ -1,5 +1,5 @@
-//! Models of the rings and the bell: loom runs their threads in all the orders that the memory model allows, with up to three
-//! preemptions.
+//! Models of the rings and the bell, and of giving sections back: loom runs their threads in all the orders that the memory
+//! model allows, with up to three preemptions.
 //!
 //! The memory is private, of loom's atomics, one for each word; the system's sleep is a mutex and a condition variable,
 //! without its time limit: a wake-up that is lost shows as a deadlock. Loom does not look for loads that happen after later stores,
@@ -8,6 +8,8 @@
     clippy::unwrap_used,
     reason = "a failed unwrap is a failed model, and clippy knows only functions marked as tests"
 )]
+
+mod leases;
 
 use std::collections::TryReserveError;
 use std::sync::Arc;

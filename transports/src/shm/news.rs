@@ -51,8 +51,12 @@ impl News {
                 if waits.is_armed() {
                     return Poll::Pending;
                 }
-                look();
-                Poll::Ready(Ok(()))
+                // If it saw all there was, and said that its task sleeps, that is woken by what comes next.
+                if look() && waits.is_armed() {
+                    Poll::Pending
+                } else {
+                    Poll::Ready(Ok(()))
+                }
             }
             _ => told,
         }

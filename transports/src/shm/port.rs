@@ -9,13 +9,15 @@ use std::time::Instant;
 
 use super::meeting::{self, Kind, LONGEST_SENTENCE, Meeting, Ours, Outcome, Theirs, VERSION};
 use super::receiving::RingReceiver;
+use super::sections::{self, Inbox, Outbox};
 use super::sending::RingSender;
+use crate::direct;
 use crate::endpoint::Sharing;
-use crate::socket::{Link, QUEUE_LIMIT, SocketReceiver, SocketSender};
+use crate::socket::{Agreed, Link, QUEUE_LIMIT, SocketReceiver, SocketSender};
 use crate::sys::{self, close_elsewhere};
 use crate::{
-    Carrier, Endpoint, Error, ErrorKind, Flushed, Header, Interrupt, Message, Peer, Port, Received, Receiver,
-    Sender, Sent, Spun,
+    Block, Carrier, Endpoint, Error, ErrorKind, Flushed, Header, Interrupt, Message, Peer, Pieces, Port,
+    Received, Receiver, Sender, Sent, Spun, section,
 };
 
 /// The port of a client.
@@ -58,11 +60,18 @@ pub(crate) fn accepted(stream: Arc<sys::Stream>, peer: Peer, endpoint: Endpoint)
 }
 
 fn port(meeting: Arc<Meeting>, peer: Peer, endpoint: Endpoint, role: Role) -> Port {
+    let (pool, outbox, inbox) = match sections::attach(&meeting.link.stream, &peer, &endpoint) {
+        Some((pool, outbox, inbox)) => (Some(pool), Some(outbox), Some(inbox)),
+        None => (None, None, None),
+    };
+    let carrier = Carrier::agreed(meeting.clone());
     let sender = MeetingSender {
         waits_for_answer: matches!(role, Role::Offered(_)),
         way: Way::Undecided(VecDeque::new()),
         queued: 0,
-        limit: endpoint.message_limit(),
+        endpoint: endpoint.clone(),
+        outbox,
+        pieces: carrier.agreed_pieces(),
         meeting: meeting.clone(),
     };
     let waiter = sys::Waiter::new();
@@ -71,6 +80,7 @@ fn port(meeting: Arc<Meeting>, peer: Peer, endpoint: Endpoint, role: Role) -> Po
         role,
         peer: peer.clone(),
         endpoint: endpoint.clone(),
+        inbox,
         bell: waiter.bell(),
         waiter: Some(waiter),
         arrived: Vec::new(),
@@ -79,18 +89,25 @@ fn port(meeting: Arc<Meeting>, peer: Peer, endpoint: Endpoint, role: Role) -> Po
         broken: None,
         way: None,
     };
-    Port {
+    let stream = meeting.link.stream.clone();
+    let port = Port {
         sender: Box::new(sender),
         receiver: Box::new(receiver),
         peer,
         endpoint,
-        carrier: Carrier::agreed(meeting),
-    }
+        carrier,
+        pool,
+    };
+    direct::wrapped(port, &stream)
 }
 
 struct MeetingSender {
     meeting: Arc<Meeting>,
-    limit: usize,
+    endpoint: Endpoint,
+    /// Until a way is taken.
+    outbox: Option<Outbox>,
+    /// What both sides have agreed on about large bodies. It counts on the socket only.
+    pieces: Arc<Agreed>,
     /// The other side decides, and has not.
     waits_for_answer: bool,
     way: Way,
@@ -101,13 +118,22 @@ struct MeetingSender {
 enum Way {
     /// What was to be sent meanwhile.
     Undecided(VecDeque<(Header, Vec<u8>)>),
-    Socket(SocketSender),
+    Socket(Box<SocketSender>),
     Memory(Box<RingSender>),
 }
 
 impl MeetingSender {
-    /// The way that messages take, if that is decided. A server decides by sending.
+    /// Takes the way that was decided on, if that is so. A server decides by sending.
+    #[inline]
     fn decide(&mut self, sends: bool) -> Result<(), Error> {
+        match self.way {
+            Way::Undecided(_) => self.take_way(sends),
+            Way::Socket(_) | Way::Memory(_) => Ok(()),
+        }
+    }
+
+    #[cold]
+    fn take_way(&mut self, sends: bool) -> Result<(), Error> {
         let Way::Undecided(waiting) = &mut self.way else {
             return Ok(());
         };
@@ -118,9 +144,17 @@ impl MeetingSender {
         };
         let waiting = std::mem::take(waiting);
         self.way = match outcome {
-            Outcome::Socket => Way::Socket(SocketSender::new(self.meeting.link.clone(), self.limit)),
+            Outcome::Socket => {
+                let link = self.meeting.link.clone();
+                let pieces = Arc::clone(&self.pieces);
+                let sender = SocketSender::new(link, &self.endpoint, self.outbox.take(), pieces);
+                Way::Socket(Box::new(sender))
+            }
             Outcome::Memory(_) => match self.meeting.take_sender() {
-                Some(sender) => Way::Memory(sender),
+                Some(mut sender) => {
+                    sender.set_outbox(self.outbox.take());
+                    Way::Memory(sender)
+                }
                 // It is put there before the decision, and taken once.
                 None => return Err(Error::new(ErrorKind::Io, "the connection has lost its sender")),
             },
@@ -146,7 +180,7 @@ impl Sender for MeetingSender {
             Way::Socket(sender) => sender.try_send_parts(header, head, body),
             Way::Undecided(waiting) => {
                 let length = head.len() + body.len();
-                header.outgoing(length, self.limit)?;
+                header.outgoing(length, self.endpoint.message_limit())?;
                 self.meeting.link.birthplace.check()?;
                 let size = Header::SIZE + length;
                 if self.queued > 0 && self.queued + size > QUEUE_LIMIT {
@@ -155,6 +189,27 @@ impl Sender for MeetingSender {
                 self.queued += size;
                 waiting.push_back((*header, [head, body].concat()));
                 Ok(Sent::Accepted)
+            }
+        }
+    }
+
+    fn try_send_with(
+        &mut self,
+        header: &Header,
+        head: &[u8],
+        body: &mut Vec<u8>,
+        sections: &[Block],
+    ) -> Result<Sent, Error> {
+        self.decide(true)?;
+        match &mut self.way {
+            Way::Memory(sender) => sender.try_send_with(header, head, body, sections),
+            Way::Socket(sender) => sender.try_send_with(header, head, body, sections),
+            Way::Undecided(_) if sections.is_empty() => self.try_send_parts(header, head, body),
+            Way::Undecided(_) if self.outbox.is_none() => Err(section::refuse(sections.len())),
+            Way::Undecided(_) => {
+                let message =
+                    "the two sides have not agreed yet on how to share memory; send the bytes in a body";
+                Err(Error::new(ErrorKind::Resource, message))
             }
         }
     }
@@ -179,6 +234,58 @@ impl Sender for MeetingSender {
             Way::Undecided(_) => self.queued,
         }
     }
+
+    fn waits(&self) -> bool {
+        match &self.way {
+            Way::Memory(sender) => sender.waits(),
+            Way::Socket(sender) => sender.waits(),
+            Way::Undecided(waiting) => !waiting.is_empty(),
+        }
+    }
+
+    fn try_lend(&mut self, header: &Header, head: &[u8], rest: usize) -> Result<Option<usize>, Error> {
+        self.decide(true)?;
+        match &mut self.way {
+            Way::Memory(sender) => sender.try_lend(header, head, rest),
+            Way::Socket(sender) => sender.try_lend(header, head, rest),
+            Way::Undecided(_) => Ok(None),
+        }
+    }
+
+    fn push_lent(&mut self, number: usize, rest: [&[u8]; 2]) -> Result<usize, Error> {
+        match &mut self.way {
+            Way::Memory(sender) => sender.push_lent(number, rest),
+            Way::Socket(sender) => sender.push_lent(number, rest),
+            Way::Undecided(_) => Ok(0),
+        }
+    }
+
+    fn takes_lent(&self) -> bool {
+        match &self.way {
+            Way::Memory(sender) => sender.takes_lent(),
+            Way::Socket(sender) => sender.takes_lent(),
+            Way::Undecided(_) => false,
+        }
+    }
+
+    fn keep_lent(&mut self, number: usize, rest: Vec<u8>) {
+        match &mut self.way {
+            Way::Memory(sender) => sender.keep_lent(number, rest),
+            Way::Socket(sender) => sender.keep_lent(number, rest),
+            Way::Undecided(_) => {}
+        }
+    }
+
+    fn offer_pieces(&mut self, pieces: Pieces) {
+        self.pieces.set(pieces);
+    }
+
+    fn gives_way(&self) -> bool {
+        match &self.way {
+            Way::Socket(sender) => sender.gives_way(),
+            Way::Memory(_) | Way::Undecided(_) => false,
+        }
+    }
 }
 
 /// What this side does at the meeting.
@@ -195,7 +302,8 @@ struct MeetingReceiver {
     role: Role,
     peer: Peer,
     endpoint: Endpoint,
-    /// Until a way is taken.
+    /// Until a way is taken, as the next.
+    inbox: Option<Inbox>,
     waiter: Option<sys::Waiter>,
     /// Ends a wait for news of the socket.
     bell: Arc<sys::Bell>,
@@ -210,7 +318,7 @@ struct MeetingReceiver {
 
 /// The way that was taken.
 enum Taken {
-    Socket(SocketReceiver),
+    Socket(Box<SocketReceiver>),
     Memory(Box<RingReceiver>),
 }
 
@@ -290,8 +398,12 @@ impl MeetingReceiver {
             }
             (_, None) => {
                 if !descriptors.is_empty() {
-                    close_elsewhere(descriptors);
-                    return Err(surplus());
+                    // Of sections, perhaps, which the socket's receiver judges.
+                    let Some(inbox) = &mut self.inbox else {
+                        close_elsewhere(descriptors);
+                        return Err(surplus());
+                    };
+                    inbox.adopt(descriptors);
                 }
                 // A server that speaks first refuses us, most likely: what it says is what to report.
                 self.meeting.settle_on_socket();
@@ -352,7 +464,10 @@ impl MeetingReceiver {
     ) -> Result<(), Error> {
         let meeting = &*self.meeting;
         match meeting.settle_on_memory(ours, theirs, &self.endpoint, |ours| say(meeting, ours))? {
-            Some(receiver) => self.way = Some(Taken::Memory(Box::new(receiver))),
+            Some(mut receiver) => {
+                receiver.set_inbox(self.inbox.take());
+                self.way = Some(Taken::Memory(Box::new(receiver)));
+            }
             None => self.take_socket(),
         }
         Ok(())
@@ -362,8 +477,9 @@ impl MeetingReceiver {
         let waiter = self.waiter.take().unwrap_or_else(sys::Waiter::new);
         let arrived = std::mem::take(&mut self.arrived);
         let link = self.meeting.link.clone();
-        let receiver = SocketReceiver::after(link, self.endpoint.message_limit(), waiter, arrived);
-        self.way = Some(Taken::Socket(receiver));
+        let limit = self.endpoint.message_limit();
+        let receiver = SocketReceiver::after(link, limit, self.inbox.take(), waiter, arrived);
+        self.way = Some(Taken::Socket(Box::new(receiver)));
     }
 }
 
@@ -436,6 +552,12 @@ impl Receiver for MeetingReceiver {
     fn disarm(&mut self) {
         if let Some(Taken::Memory(receiver)) = &mut self.way {
             receiver.disarm();
+        }
+    }
+
+    fn rest(&mut self) {
+        if let Some(Taken::Memory(receiver)) = &mut self.way {
+            receiver.rest();
         }
     }
 

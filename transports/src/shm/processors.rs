@@ -39,6 +39,12 @@ impl<O: Write, P: Read> Processors<O, P> {
     /// The processor that the other side last said it ran on; `None` if it has said nothing yet.
     #[inline]
     pub(crate) fn peer_processor(&self) -> Option<u32> {
-        u32::try_from(self.peer.load(PROCESSOR)).ok()?.checked_sub(1)
+        told_by(&*self.peer)
     }
+}
+
+/// The processor that the side with this memory last said it ran on; `None` if it has said nothing yet.
+#[inline]
+pub(super) fn told_by(memory: &impl Read) -> Option<u32> {
+    u32::try_from(memory.load(PROCESSOR)).ok()?.checked_sub(1)
 }

@@ -1,18 +1,16 @@
 //! The half of a port that takes messages out of the ring, and that waits.
 
-use std::collections::TryReserveError;
 use std::io;
+use std::mem;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::sections::{Inbox, Listened};
 use super::waits::{Patience, Waits};
-use super::{Consumer, Fault, LANES, LARGEST, Mark, PREFIX, Processors};
+use super::{Consumer, LARGEST, Mark, PREFIX, Processors};
+use crate::lanes::Arriving;
 use crate::socket::Link;
-use crate::{Error, ErrorKind, Header, Message, Received, Spun, sys};
-
-/// The memory set aside for a large body before any of it has come; it doubles as pieces arrive. What a hostile
-/// length can claim is this much address space.
-const FIRST_STEP: usize = 1 << 20;
+use crate::{Error, ErrorKind, Header, Message, Received, Spun, buffers, sys};
 
 /// Bytes of pieces that one `try_recv` takes before it gives way to others.
 const SHARE: usize = 1 << 20;
@@ -35,9 +33,11 @@ pub(crate) struct RingReceiver {
     consumer: Consumer,
     processors: Processors,
     limit: usize,
+    /// What knows of the other side's sections, if it can send any.
+    inbox: Option<Inbox>,
     patience: Patience,
     /// Large messages of which not all is there.
-    lanes: [Option<Message>; LANES],
+    lanes: Arriving,
     /// Looks at the socket.
     waiter: sys::Waiter,
     next_sleep: Duration,
@@ -66,12 +66,18 @@ impl RingReceiver {
             consumer,
             processors,
             limit,
+            inbox: None,
             patience: Patience::new(),
-            lanes: Default::default(),
+            lanes: Arriving::default(),
             waiter: sys::Waiter::new(),
             next_sleep: FIRST_SLEEP,
             end: None,
         }
+    }
+
+    /// Has it carry sections.
+    pub(super) fn set_inbox(&mut self, inbox: Option<Inbox>) {
+        self.inbox = inbox;
     }
 
     pub(super) fn try_recv(&mut self, message: &mut Message) -> Result<Received, Error> {
@@ -84,7 +90,10 @@ impl RingReceiver {
             self.waits.wake_peer();
         }
         match &received {
-            Ok(Received::Message | Received::Begun) => self.next_sleep = FIRST_SLEEP,
+            Ok(Received::Message | Received::Begun) => {
+                self.next_sleep = FIRST_SLEEP;
+                self.patience.note_news();
+            }
             Ok(Received::Empty | Received::Closed) => {}
             Err(error) => {
                 // Whatever follows cannot be trusted.
@@ -92,13 +101,14 @@ impl RingReceiver {
                     kind: error.kind(),
                     message: error.to_string(),
                 });
-                self.lanes = Default::default();
+                self.lanes = Arriving::default();
             }
         }
         received
     }
 
     fn look(&mut self, message: &mut Message) -> Result<Received, Error> {
+        message.sections.clear();
         loop {
             if let Some(received) = self.take(message)? {
                 return Ok(received);
@@ -124,19 +134,21 @@ impl RingReceiver {
         loop {
             message.body.clear();
             let lanes = &mut self.lanes;
-            let limit = self.limit;
             let popped = self.consumer.pop_with(|header, mark| match mark {
                 Mark::Whole | Mark::First => Ok(&mut message.body),
-                Mark::Further | Mark::Last => goes_on(lanes, header, limit),
+                Mark::Further | Mark::Last => Ok(lanes.room(header.id, header.length as usize)?),
             });
             let Some((header, mark)) = popped? else {
                 return Ok(None);
             };
             match mark {
                 Mark::Whole => {
-                    header.check_incoming(self.limit)?;
+                    header.check_incoming_with(self.inbox.is_some(), self.limit)?;
                     message.header = header;
                     message.begun = false;
+                    if header.sections > 0 {
+                        self.open(message)?;
+                    }
                     return Ok(Some(Received::Message));
                 }
                 Mark::First => {
@@ -150,10 +162,17 @@ impl RingReceiver {
                     }
                 }
                 Mark::Last => {
-                    if let Some(whole) = self.end_of(&header)? {
-                        *message = whole;
-                        return Ok(Some(Received::Message));
+                    let Some(whole) = self.lanes.take_whole(header.id) else {
+                        return Err(Error::new(
+                            ErrorKind::Protocol,
+                            "the last piece of a message came before all of it",
+                        ));
+                    };
+                    buffers::give(mem::replace(message, whole).body);
+                    if message.header.sections > 0 {
+                        self.open(message)?;
                     }
+                    return Ok(Some(Received::Message));
                 }
             }
         }
@@ -168,45 +187,51 @@ impl RingReceiver {
         let [a, b, c, d, e, f, g, h] = *prefix;
         let (total, lane) = (u32::from_le_bytes([a, b, c, d]), u32::from_le_bytes([e, f, g, h]));
         header.length = total;
-        header.check_incoming(self.limit)?;
+        header.check_incoming_with(self.inbox.is_some(), self.limit)?;
         let total = total as usize;
         if total <= LARGEST || rest.len() >= total {
             return Err(broken("is of one that is not large"));
         }
-        let Some(place @ None) = self.lanes.get_mut(lane as usize) else {
-            return Err(broken("is for a lane that does not exist, or is in use"));
-        };
-        let mut body = Vec::new();
-        body.try_reserve_exact(total.min(FIRST_STEP)).map_err(no_memory)?;
-        body.extend_from_slice(rest);
-        *place = Some(Message {
-            header,
-            body,
-            begun: true,
-        });
+        self.lanes.begin(lane.into(), header, rest)?;
         message.header = header;
         Ok(())
     }
 
-    /// The message whose last piece has come.
-    fn end_of(&mut self, header: &Header) -> Result<Option<Message>, Error> {
-        let place = usize::try_from(header.id)
-            .ok()
-            .and_then(|lane| self.lanes.get_mut(lane));
-        match place.and_then(Option::take) {
-            Some(whole) if whole.body.len() == whole.header.length as usize => Ok(Some(whole)),
-            Some(_) => Err(Error::new(
-                ErrorKind::Protocol,
-                "the last piece of a message came before all of it",
-            )),
-            None => Ok(None),
+    /// Takes the sections of a message that is whole. What its table depends on was said on the socket before.
+    #[cold]
+    fn open(&mut self, message: &mut Message) -> Result<(), Error> {
+        let Some(inbox) = &mut self.inbox else {
+            return Ok(());
+        };
+        while inbox.misses_any(message) {
+            match inbox.listen(&self.link.stream)? {
+                Listened::More => {}
+                // The end is still to be found there.
+                Listened::All | Listened::Ended => break,
+            }
         }
+        inbox.open(message)
     }
 
-    /// Whether the socket tells of the end.
+    /// Whether the socket tells of the end; it may tell of sections, too.
     fn look_at_socket(&mut self) -> Result<bool, Error> {
         // Asked before the look: what the peer sent before its end is there by now.
         let peer_gone = self.link.peer_gone();
+        if let Some(inbox) = &mut self.inbox {
+            let ended = match inbox.listen(&self.link.stream)? {
+                Listened::More => {
+                    self.waits.note_control_news();
+                    false
+                }
+                Listened::All => peer_gone,
+                Listened::Ended => true,
+            };
+            if ended {
+                self.link.set_peer_gone();
+                self.end = Some(End::Closed);
+            }
+            return Ok(ended);
+        }
         let mut buffer = Vec::with_capacity(1);
         let ended = match self.link.stream.receive(&mut Vec::new(), 0, &mut buffer, 1) {
             Ok(arrival) if arrival.bytes == 0 => true,
@@ -239,7 +264,7 @@ impl RingReceiver {
     }
 
     pub(super) fn in_progress(&self) -> bool {
-        self.lanes.iter().any(Option::is_some)
+        self.lanes.is_any()
     }
 
     fn anything(&self, space: bool) -> bool {
@@ -267,21 +292,13 @@ impl RingReceiver {
         let anything = self.ready();
         if anything {
             self.waits.disarm();
+        } else {
+            self.patience.rest();
         }
         !anything
     }
 
     pub(super) fn park(&mut self, space: bool, deadline: Option<Instant>) -> Result<(), Error> {
-        let Self {
-            waits,
-            consumer,
-            end,
-            patience,
-            ..
-        } = self;
-        if patience.shove(waits, || is_anything(consumer, waits, end.as_ref(), space)) {
-            return Ok(());
-        }
         self.release();
         let mut in_vain = 0;
         while !self.anything(space) {
@@ -318,6 +335,11 @@ impl RingReceiver {
         self.waits.disarm();
     }
 
+    #[inline]
+    pub(super) fn rest(&mut self) {
+        self.patience.rest();
+    }
+
     /// Tells the other side how much of its ring is free, before this one sleeps.
     fn release(&mut self) {
         if self.consumer.release() {
@@ -333,41 +355,4 @@ fn is_anything(consumer: &Consumer, waits: &Waits, end: Option<&End>, space: boo
         || end.is_some()
         || waits.has_control_news()
         || space && waits.has_space(|| consumer.consumed_by_peer())
-}
-
-/// Where a further piece goes: behind those that are there.
-fn goes_on<'a>(
-    lanes: &'a mut [Option<Message>; LANES],
-    piece: &Header,
-    limit: usize,
-) -> Result<&'a mut Vec<u8>, Fault> {
-    const STRAY: &str = "a piece belongs to no message that was begun";
-    const NOTHING: &str = "a piece of a message has nothing in it";
-    const MORE: &str = "the pieces of a message are more than it was said to have";
-    let place = usize::try_from(piece.id)
-        .ok()
-        .and_then(|lane| lanes.get_mut(lane));
-    let Some(Some(large)) = place else {
-        return Err(super::Corrupt(STRAY).into());
-    };
-    let (there, total) = (large.body.len(), large.header.length as usize);
-    let length = piece.length as usize;
-    if length == 0 {
-        return Err(super::Corrupt(NOTHING).into());
-    }
-    if length > total - there || total > limit {
-        return Err(super::Corrupt(MORE).into());
-    }
-    if large.body.capacity() - there < length {
-        let step = (total - there).min(there.max(length));
-        large
-            .body
-            .try_reserve_exact(step)
-            .map_err(|_| Fault::NoMemory(step))?;
-    }
-    Ok(&mut large.body)
-}
-
-fn no_memory(error: TryReserveError) -> Error {
-    Error::new(ErrorKind::Resource, "no memory for an incoming message").with_source(io::Error::other(error))
 }

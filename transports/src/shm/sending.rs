@@ -2,36 +2,37 @@
 //!
 //! A message that fits into a record is one. A longer one travels in pieces, on one of a few *lanes*, and others travel
 //! between its pieces, as far as both are [`Header::UNORDERED`]: the other side is told of it with its first piece, in
-//! its place among the others.
+//! its place among the others. Its body waits here, or with its owner, who hands on a piece at a time.
 
 use std::collections::VecDeque;
 use std::mem;
 use std::sync::Arc;
 
+use super::sections::Outbox;
 use super::waits::Waits;
-use super::{LANES, LARGEST, Mark, PREFIX, Producer};
+use super::{LARGEST, Mark, PREFIX, Producer};
+use crate::lanes::{Body, Leaving};
 use crate::socket::{Link, QUEUE_LIMIT};
-use crate::{Error, ErrorKind, Flushed, Header, Sender, Sent};
-
-/// The largest buffer of a sent body that is kept for the next one, so that an idle connection holds little.
-const KEPT: usize = 4 << 20;
+use crate::{Block, Error, ErrorKind, Flushed, Header, Sender, Sent, buffers, section};
 
 pub(crate) struct RingSender {
     link: Arc<Link>,
     waits: Arc<Waits>,
     producer: Producer,
     limit: usize,
+    /// What tells the other side of sections, if it can have any.
+    outbox: Option<Outbox>,
     /// What waits for room, or for large messages before it.
     queue: VecDeque<Queued>,
     /// Large messages on their way.
-    lanes: [Option<Large>; LANES],
-    /// Whose turn it is.
-    turn: usize,
+    lanes: Leaving,
     /// Bytes of both.
     bytes: usize,
     /// Something is in the ring of which the other side was not told, in case it sleeps.
     unannounced: bool,
-    /// The buffer of the last large body that is gone.
+    /// There was room for a piece at the last look.
+    room: bool,
+    /// The buffer of the last body that is gone and was large for the ring, but no more.
     used: Option<Vec<u8>>,
     broken: bool,
 }
@@ -43,13 +44,6 @@ struct Queued {
     body: Vec<u8>,
 }
 
-struct Large {
-    unordered: bool,
-    /// What of it is gone.
-    sent: usize,
-    body: Vec<u8>,
-}
-
 impl RingSender {
     pub(super) fn new(link: Arc<Link>, waits: Arc<Waits>, producer: Producer, limit: usize) -> Self {
         Self {
@@ -57,16 +51,23 @@ impl RingSender {
             waits,
             producer,
             limit,
+            outbox: None,
             queue: VecDeque::new(),
-            lanes: Default::default(),
-            turn: 0,
+            lanes: Leaving::default(),
             bytes: 0,
             unannounced: false,
+            room: true,
             used: None,
             broken: false,
         }
     }
 
+    /// Has it carry sections.
+    pub(super) fn set_outbox(&mut self, outbox: Option<Outbox>) {
+        self.outbox = outbox;
+    }
+
+    #[inline]
     fn check(&self) -> Result<(), Error> {
         self.link.birthplace.check()?;
         if self.broken || self.link.peer_gone() {
@@ -78,21 +79,15 @@ impl RingSender {
         Ok(())
     }
 
-    /// Whether a message may go now, as far as those that are on their way in pieces have a say.
-    fn may_pass(&self, unordered: bool) -> bool {
-        let mut on_their_way = self.lanes.iter().flatten();
-        on_their_way.all(|large| unordered && large.unordered)
-    }
-
     /// Moves what waits into the ring, up to one piece of one large message, so that others get to send meanwhile.
     fn advance(&mut self) -> Result<Flushed, Error> {
         while let Some(next) = self.queue.front() {
-            if !self.may_pass(next.unordered) {
+            if !self.lanes.may_pass(next.unordered) {
                 break;
             }
             let length = next.head.len() + next.body.len();
             if length > LARGEST {
-                let Some(lane) = self.lanes.iter().position(Option::is_none) else {
+                let Some(lane) = self.lanes.vacant() else {
                     break;
                 };
                 if !self.begin(lane)? {
@@ -110,14 +105,17 @@ impl RingSender {
             }
             self.unannounced = true;
         }
-        let Some(lane) = self.next_lane() else {
-            return Ok(Flushed::Done);
-        };
-        if !self.push_piece(lane)? {
+        if let Some(lane) = self.lanes.next() {
+            if !self.push_piece(lane)? {
+                return self.wait_for_space(LARGEST);
+            }
+            self.unannounced = true;
+        } else if self.waits() {
+            // What is left is with its owners, who wait for room.
             return self.wait_for_space(LARGEST);
         }
-        self.unannounced = true;
-        if self.bytes == 0 {
+        self.room = true;
+        if !self.waits() {
             return Ok(Flushed::Done);
         }
         self.waits.note_space();
@@ -134,9 +132,7 @@ impl RingSender {
         };
         let total = head.len() + body.len();
         let mut start = Vec::with_capacity(PREFIX + head.len());
-        // A body is at most 1 GiB, and lanes are few.
-        start.extend_from_slice(&(total as u32).to_le_bytes());
-        start.extend_from_slice(&(lane as u32).to_le_bytes());
+        start.extend_from_slice(&prefix_of(total, lane));
         start.extend_from_slice(head);
         let taken = LARGEST - start.len();
         if !self
@@ -147,57 +143,70 @@ impl RingSender {
         }
         self.bytes -= head.len() + taken;
         if let Some(Queued { unordered, body, .. }) = self.queue.pop_front() {
-            self.lanes[lane] = Some(Large {
-                unordered,
-                sent: taken,
-                body,
-            });
+            self.lanes.occupy(lane, unordered, Body::Kept(taken, body));
         }
         Ok(true)
-    }
-
-    /// The next of those that are on their way, by turns.
-    fn next_lane(&mut self) -> Option<usize> {
-        let lane = (1..=LANES)
-            .map(|step| (self.turn + step) % LANES)
-            .find(|&lane| self.lanes[lane].is_some())?;
-        self.turn = lane;
-        Some(lane)
     }
 
     fn push_piece(&mut self, lane: usize) -> Result<bool, Error> {
-        let Some(Large { sent, body, .. }) = &mut self.lanes[lane] else {
-            return Ok(true);
-        };
-        let rest = &body[*sent..];
+        let rest = self.lanes.rest(lane);
         let taken = rest.len().min(LARGEST);
         let is_last = taken == rest.len();
-        let header = Header {
-            id: lane as u64,
-            ..Header::default()
-        };
-        let mark = if is_last { Mark::Last } else { Mark::Further };
-        if !self.producer.push(&header, mark, [&rest[..taken], &[]])? {
+        if !self
+            .producer
+            .push(&piece_of(lane), piece_mark(is_last), [&rest[..taken], &[]])?
+        {
             return Ok(false);
         }
         self.bytes -= taken;
-        *sent += taken;
-        if is_last {
-            let body = self.lanes[lane].take().map(|large| large.body);
-            self.used = body.filter(|body| body.capacity() <= KEPT);
+        if let Some(body) = self.lanes.advance(lane, taken) {
+            self.put_away(body);
         }
         Ok(true)
+    }
+
+    /// The same for what its owner keeps: the bytes that were taken.
+    fn push_piece_lent(&mut self, lane: usize, rest: [&[u8]; 2]) -> Result<usize, Error> {
+        let Some(left) = self.lanes.left_of_lent(lane) else {
+            return Ok(0);
+        };
+        let [first, second] = rest;
+        let from_first = first.len().min(LARGEST);
+        let from_second = second.len().min(LARGEST - from_first);
+        let taken = (from_first + from_second).min(left);
+        let is_last = taken == left;
+        let parts = [&first[..from_first], &second[..taken - from_first]];
+        if !self.producer.push(&piece_of(lane), piece_mark(is_last), parts)? {
+            self.wait_for_space(LARGEST)?;
+            return Ok(0);
+        }
+        self.lanes.advance_lent(lane, taken);
+        self.unannounced = true;
+        self.announce();
+        Ok(taken)
+    }
+
+    /// Keeps the buffer of a body that is gone.
+    fn put_away(&mut self, body: Vec<u8>) {
+        if body.capacity() < buffers::LEAST {
+            self.used = Some(body);
+        } else {
+            buffers::give(body);
+        }
     }
 
     /// There is no room. The other side tells when there is, unless it has made some by now.
     fn wait_for_space(&mut self, bytes: usize) -> Result<Flushed, Error> {
         self.announce();
-        if self.producer.wait_for_space(bytes)? {
+        self.room = self.producer.wait_for_space(bytes)?;
+        if self.room {
             self.waits.note_space();
         } else {
-            // Once they share memory, the socket tells of nothing but the end.
+            // Once they share memory, the socket tells of the end, and of sections.
             if self.link.stream.has_news() {
                 self.waits.note_control_news();
+            }
+            if self.link.stream.has_ended() {
                 return Err(Error::new(
                     ErrorKind::PeerDied,
                     "cannot send: the other side has ended",
@@ -211,6 +220,39 @@ impl RingSender {
     fn announce(&mut self) {
         if mem::take(&mut self.unannounced) {
             self.waits.wake_peer();
+        }
+    }
+
+    fn is_full(&self, length: usize) -> bool {
+        let queued = self.queued();
+        queued > 0 && queued + Header::SIZE + length > QUEUE_LIMIT
+    }
+
+    /// Takes a message that was judged: what stands before its body, and that.
+    #[inline]
+    fn put(&mut self, header: Header, unordered: bool, head: &[u8], body: &mut Vec<u8>) -> Result<(), Error> {
+        let length = head.len() + body.len();
+        if length <= LARGEST && self.queue.is_empty() && self.lanes.may_pass(unordered) {
+            match self.producer.push(&header, Mark::Whole, [head, body]) {
+                Ok(true) => {
+                    self.unannounced = true;
+                    return Ok(());
+                }
+                Ok(false) => {}
+                Err(corrupt) => {
+                    self.break_down();
+                    return Err(corrupt.into());
+                }
+            }
+        }
+        self.enqueue(header, unordered, head, body);
+        Ok(())
+    }
+
+    #[inline]
+    fn count(&self, body: usize, sections: &[Block]) {
+        if let Some(outbox) = &self.outbox {
+            outbox.count(body, sections);
         }
     }
 
@@ -233,7 +275,7 @@ impl RingSender {
     fn break_down(&mut self) {
         self.broken = true;
         self.queue = VecDeque::new();
-        self.lanes = Default::default();
+        self.lanes = Leaving::default();
         self.bytes = 0;
     }
 }
@@ -248,33 +290,53 @@ impl Sender for RingSender {
         let length = head.len() + body.len();
         let header = header.outgoing(length, self.limit)?;
         self.check()?;
-        if self.bytes > 0 && self.bytes + Header::SIZE + length > QUEUE_LIMIT {
+        if self.is_full(length) {
             return Ok(Sent::Full);
         }
-        if length <= LARGEST && self.queue.is_empty() && self.may_pass(unordered) {
-            match self.producer.push(&header, Mark::Whole, [head, body]) {
-                Ok(true) => {
-                    self.unannounced = true;
-                    return Ok(Sent::Accepted);
-                }
-                Ok(false) => {}
-                Err(corrupt) => {
-                    self.break_down();
-                    return Err(corrupt.into());
-                }
-            }
+        self.put(header, unordered, head, body)?;
+        self.count(length, &[]);
+        Ok(Sent::Accepted)
+    }
+
+    fn try_send_with(
+        &mut self,
+        header: &Header,
+        head: &[u8],
+        body: &mut Vec<u8>,
+        sections: &[Block],
+    ) -> Result<Sent, Error> {
+        if sections.is_empty() {
+            return self.try_send_parts(header, head, body);
         }
-        self.enqueue(header, unordered, head, body);
+        let unordered = header.flags & Header::UNORDERED != 0;
+        let length = head.len() + body.len();
+        let header = header.outgoing_with(sections.len(), length, self.limit)?;
+        self.check()?;
+        if self.is_full(length) {
+            return Ok(Sent::Full);
+        }
+        let Some(outbox) = &self.outbox else {
+            return Err(section::refuse(sections.len()));
+        };
+        // A new memory is announced on the socket before the record is there that depends on it.
+        let mut table = outbox.hand_over(&self.link.stream, sections)?;
+        table.extend_from_slice(head);
+        self.put(header, unordered, &table, body)?;
+        self.count(length, sections);
         Ok(Sent::Accepted)
     }
 
     fn flush(&mut self) -> Result<Flushed, Error> {
         self.check()?;
-        let advanced = if self.bytes == 0 && self.queue.is_empty() {
-            Ok(Flushed::Done)
-        } else {
-            self.advance()
-        };
+        if let Some(outbox) = self.outbox.as_ref().filter(|outbox| outbox.has_unsent()) {
+            // What the socket does not take now goes with a later flush.
+            outbox.tell(&self.link.stream)?;
+        }
+        if !self.waits() {
+            self.announce();
+            return Ok(Flushed::Done);
+        }
+        let advanced = self.advance();
         if advanced.is_err() {
             self.break_down();
         } else {
@@ -284,7 +346,78 @@ impl Sender for RingSender {
     }
 
     fn queued(&self) -> usize {
-        // An empty message waits, too.
-        self.bytes + self.queue.len()
+        self.bytes - self.lanes.largest_passed()
     }
+
+    fn waits(&self) -> bool {
+        // An empty message waits, too.
+        !self.lanes.is_empty() || !self.queue.is_empty()
+    }
+
+    fn try_lend(&mut self, header: &Header, head: &[u8], rest: usize) -> Result<Option<usize>, Error> {
+        let total = head.len() + rest;
+        let outgoing = header.outgoing(total, self.limit)?;
+        self.check()?;
+        let unordered = header.flags & Header::UNORDERED != 0;
+        let fits = total > LARGEST && PREFIX + head.len() <= LARGEST;
+        if !fits || !unordered || !self.queue.is_empty() || !self.lanes.may_pass(unordered) {
+            return Ok(None);
+        }
+        let Some(lane) = self.lanes.vacant() else {
+            return Ok(None);
+        };
+        let prefix = prefix_of(total, lane);
+        match self.producer.push(&outgoing, Mark::First, [&prefix, head]) {
+            Ok(true) => {}
+            Ok(false) => return Ok(None),
+            Err(corrupt) => {
+                self.break_down();
+                return Err(corrupt.into());
+            }
+        }
+        self.unannounced = true;
+        self.lanes.occupy(lane, unordered, Body::Lent(rest));
+        self.count(total, &[]);
+        Ok(Some(lane))
+    }
+
+    fn push_lent(&mut self, number: usize, rest: [&[u8]; 2]) -> Result<usize, Error> {
+        self.check()?;
+        let pushed = self.push_piece_lent(number, rest);
+        if pushed.is_err() {
+            self.break_down();
+        }
+        pushed
+    }
+
+    fn takes_lent(&self) -> bool {
+        self.room && self.lanes.has_lent()
+    }
+
+    fn keep_lent(&mut self, number: usize, rest: Vec<u8>) {
+        let length = rest.len();
+        if self.lanes.keep(number, rest) {
+            self.bytes += length;
+        }
+    }
+}
+
+/// What stands before the first piece of a large message. A body is at most 1 GiB, and lanes are few.
+fn prefix_of(total: usize, lane: usize) -> [u8; PREFIX] {
+    let mut prefix = [0; PREFIX];
+    prefix[..4].copy_from_slice(&(total as u32).to_le_bytes());
+    prefix[4..].copy_from_slice(&(lane as u32).to_le_bytes());
+    prefix
+}
+
+/// The header of a further piece.
+fn piece_of(lane: usize) -> Header {
+    Header {
+        id: lane as u64,
+        ..Header::default()
+    }
+}
+
+fn piece_mark(is_last: bool) -> Mark {
+    if is_last { Mark::Last } else { Mark::Further }
 }

@@ -6,6 +6,7 @@
 //! which processor it runs on when it begins to look.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::{Bell, EVENT, FUTEX, SPACE};
@@ -20,11 +21,16 @@ const DENSE: Duration = Duration::from_micros(250);
 
 /// Two sides that share a processor stay there, since each sleeps while the other works, and the system sees one that is
 /// busy and none that waits. After so many waits, one of them looks for so long without giving way: with two that want to run,
-/// the system's next tick, each 4 ms or less, moves one to a processor that is idle. Not more often than once a second, since
-/// it is in vain where no other is.
+/// the system's next tick, each 4 ms or less, moves one to a processor that is idle. A process does that once, and then after a
+/// pause that doubles up to the longest, since it is in vain where no processor is idle. Staying awake is not enough: as long
+/// as the other gets to run and to sleep in between, the system still sees one.
 const TOGETHER: u32 = 500;
 const SHOVE: Duration = Duration::from_millis(10);
-const BETWEEN_SHOVES: Duration = Duration::from_secs(1);
+const SHORTEST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+/// When some connection of this process last did that, and how long none does it then.
+static SHOVED: Mutex<Option<(Instant, Duration)>> = Mutex::new(None);
 
 /// Looks before the first look at the clock: a few microseconds.
 const QUICK: u32 = 1500;
@@ -35,8 +41,8 @@ const LOOKS: u32 = 16;
 /// The most waits that are let pass without looking, after looking was in vain.
 const MOST_SKIPPED: u32 = 64;
 
-/// Connections whose last wait ended by looking.
-static HOT: AtomicUsize = AtomicUsize::new(0);
+/// Connections that look, or that will again in a moment, since that has paid.
+static BUSY: AtomicUsize = AtomicUsize::new(0);
 
 /// What both halves of a port need to sleep and to wake.
 pub(crate) struct Waits {
@@ -188,10 +194,10 @@ pub(super) struct Patience {
     penalty: u32,
     /// The last wait ended by looking.
     hot: bool,
+    /// It is one of those in [`BUSY`].
+    busy: bool,
     /// Waits in dense traffic, one after the other, beside the other side on one processor.
     together: u32,
-    /// When one last did something about that.
-    shoved: Option<Instant>,
 }
 
 impl Patience {
@@ -202,8 +208,8 @@ impl Patience {
             skip: 0,
             penalty: 0,
             hot: false,
+            busy: false,
             together: 0,
-            shoved: None,
         }
     }
 
@@ -217,7 +223,7 @@ impl Patience {
         elsewhere: impl Fn() -> bool,
         anything: impl Fn() -> bool,
     ) -> Spun {
-        if self.hot && !once && elsewhere() {
+        if self.hot && !once && !self.is_crowded() && elsewhere() {
             // Most answers come within this.
             for _ in 0..QUICK {
                 if anything() {
@@ -247,8 +253,11 @@ impl Patience {
         let roused = waits.roused.swap(false, Ordering::Relaxed);
         let now = Instant::now();
         if !elsewhere() {
-            self.count_together(now);
-            return self.sleep(now);
+            let shoves = !once && self.shoves(now);
+            return match shoves.then(|| look(SHOVE, &anything)).flatten() {
+                Some(()) => Spun::News,
+                None => self.sleep(now),
+            };
         }
         if self.waiting.is_none() && self.is_in_vain(now, roused) {
             return self.sleep(now);
@@ -260,14 +269,23 @@ impl Patience {
         if left.is_zero() {
             return self.lose_patience(now);
         }
-        let crowded = HOT.load(Ordering::Relaxed) > usize::from(self.hot);
-        if once || crowded {
+        if !self.busy {
+            self.busy = true;
+            BUSY.fetch_add(1, Ordering::Relaxed);
+        }
+        if once || self.is_crowded() {
             return Spun::Later;
         }
         match look(left, &anything) {
             Some(()) => self.found(),
             None => self.lose_patience(Instant::now()),
         }
+    }
+
+    /// Whether other connections of the process are busy, too: to look at one of them is to keep the others waiting.
+    #[inline]
+    fn is_crowded(&self) -> bool {
+        BUSY.load(Ordering::Relaxed) > usize::from(self.busy)
     }
 
     /// Looking was in vain: the next times it is left out, twice as often as the last time.
@@ -277,30 +295,34 @@ impl Patience {
         self.sleep(now)
     }
 
-    /// Counts waits in dense traffic beside the other side on one processor.
-    fn count_together(&mut self, now: Instant) {
+    /// Counts waits in dense traffic beside the other side on one processor. True: it is time to have the two parted, see
+    /// [`TOGETHER`].
+    fn shoves(&mut self, now: Instant) -> bool {
         self.together = if self.is_dense(now) { self.together + 1 } else { 0 };
+        if self.together < TOGETHER {
+            return false;
+        }
+        self.together = 0;
+        let mut shoved = SHOVED.lock().unwrap_or_else(PoisonError::into_inner);
+        let pause = match *shoved {
+            None => SHORTEST_PAUSE,
+            Some((last, pause)) => match now.saturating_duration_since(last) {
+                since if since < pause => return false,
+                since if since < 2 * LONGEST_PAUSE => (2 * pause).min(LONGEST_PAUSE),
+                _ => SHORTEST_PAUSE,
+            },
+        };
+        if !sys::may_move() {
+            return false;
+        }
+        *shoved = Some((now, pause));
+        true
     }
 
     /// Whether one slept a short time ago.
     fn is_dense(&self, now: Instant) -> bool {
         let recently = |slept| now.saturating_duration_since(slept) < DENSE;
         self.slept.is_some_and(recently)
-    }
-
-    /// Parts two sides that have been on one processor for long, if the thread has nothing else to do: see [`TOGETHER`]. True:
-    /// `anything` was found meanwhile.
-    pub(super) fn shove(&mut self, waits: &Waits, anything: impl Fn() -> bool) -> bool {
-        if self.together < TOGETHER || waits.wait != Wait::Adaptive {
-            return false;
-        }
-        self.together = 0;
-        let rested = |shoved: Instant| shoved.elapsed() >= BETWEEN_SHOVES;
-        if !self.shoved.is_none_or(rested) || !sys::may_move() {
-            return false;
-        }
-        self.shoved = Some(Instant::now());
-        look(SHOVE, &anything).is_some()
     }
 
     /// Whether looking would be in vain: the other side has to wake up first, and has had no reason to stay awake lately; or
@@ -314,34 +336,39 @@ impl Patience {
     }
 
     fn found(&mut self) -> Spun {
+        self.note_news();
+        Spun::News
+    }
+
+    /// Something has been received. If one was about to look again, looking has paid.
+    #[inline]
+    pub(super) fn note_news(&mut self) {
         if self.waiting.take().is_some() {
             self.penalty = 0;
-            if !self.hot {
-                self.hot = true;
-                HOT.fetch_add(1, Ordering::Relaxed);
-            }
+            self.hot = true;
         }
-        Spun::News
     }
 
     fn sleep(&mut self, now: Instant) -> Spun {
         self.waiting = None;
         self.slept = Some(now);
-        self.cool();
+        self.hot = false;
+        self.rest();
         Spun::Sleep
     }
 
-    fn cool(&mut self) {
-        if self.hot {
-            self.hot = false;
-            HOT.fetch_sub(1, Ordering::Relaxed);
+    /// Nobody looks for the time being, and nobody is kept waiting by that.
+    #[inline]
+    pub(super) fn rest(&mut self) {
+        if std::mem::take(&mut self.busy) {
+            BUSY.fetch_sub(1, Ordering::Relaxed);
         }
     }
 }
 
 impl Drop for Patience {
     fn drop(&mut self) {
-        self.cool();
+        self.rest();
     }
 }
 

@@ -6,40 +6,58 @@ use std::mem;
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::pieces::{Frame, is_frame};
 use super::{Link, Tag};
-use crate::{Error, ErrorKind, Header, Interrupt, Message, Received, Receiver, sys};
+use crate::crash::crash_point;
+use crate::lanes::{Arriving, FIRST_STEP};
+use crate::sys::shm::{Inbox, is_piece};
+use crate::{Error, ErrorKind, Header, Interrupt, Message, Received, Receiver, buffers, sys};
 
 /// Bytes that one look at the socket can bring, beside the body of a large message. Several small messages come
 /// with one system call; a page is touched only when data reaches it.
 const BUFFER: usize = 64 << 10;
 /// Bodies above this many bytes are read into the message's own buffer rather than copied out of ours.
 const COPIED: usize = 16 << 10;
-/// Bytes asked for after a large message: probably the next is large too, and what comes into our buffer of it has
-/// to be copied.
+/// Bytes asked for after a large message, or a piece of one: probably the next is large too, and what comes into our buffer of
+/// it has to be copied.
 const GLANCE: usize = 4 << 10;
-/// The memory set aside for a large body before any of it has come; it doubles as bytes arrive. What a hostile
-/// length can claim is this much address space.
-const FIRST_STEP: usize = 1 << 20;
-/// Bytes read by one `try_recv` before it gives way to others.
+/// Bytes taken by one `try_recv` before it gives way to others.
 const SHARE: usize = 1 << 20;
+
+/// What a piece counts for beside its bytes: about as many as are copied in the time that it takes to look at one.
+const PIECE: usize = 4 << 10;
 
 pub(crate) struct SocketReceiver {
     link: Arc<Link>,
     /// What has to stand before each header.
     tag: Option<Tag>,
     limit: usize,
+    /// What knows of the other side's sections, if it can send any.
+    inbox: Option<Inbox>,
     waiter: sys::Waiter,
     /// What arrived and was not taken yet: from `start` on.
     buffer: Vec<u8>,
     start: usize,
     /// A message whose body goes into its own buffer.
     large: Option<Message>,
+    /// Large messages that come in pieces, and of which not all is there.
+    lanes: Arriving,
+    /// The piece of one of them that is being read.
+    piece: Option<Piece>,
+    /// What the pieces that were taken since the last look began count for.
+    copied: usize,
     /// The last message was a large one.
     after_large: bool,
     end: Option<End>,
     drained: bool,
     /// A message has come: the other side knows how to write them.
     introduced: bool,
+}
+
+/// What is to come next on the stream.
+struct Piece {
+    lane: u64,
+    left: usize,
 }
 
 /// Why nothing more is read.
@@ -53,20 +71,30 @@ enum End {
 }
 
 impl SocketReceiver {
-    pub(crate) fn new(link: Arc<Link>, limit: usize) -> Self {
-        Self::after(link, limit, sys::Waiter::new(), Vec::new())
+    pub(crate) fn new(link: Arc<Link>, limit: usize, inbox: Option<Inbox>) -> Self {
+        Self::after(link, limit, inbox, sys::Waiter::new(), Vec::new())
     }
 
     /// One that goes on where somebody else has read the first bytes.
-    pub(crate) fn after(link: Arc<Link>, limit: usize, waiter: sys::Waiter, arrived: Vec<u8>) -> Self {
+    pub(crate) fn after(
+        link: Arc<Link>,
+        limit: usize,
+        inbox: Option<Inbox>,
+        waiter: sys::Waiter,
+        arrived: Vec<u8>,
+    ) -> Self {
         Self {
             tag: link.stream.tag(),
             link,
             limit,
+            inbox,
             waiter,
             buffer: arrived,
             start: 0,
             large: None,
+            lanes: Arriving::default(),
+            piece: None,
+            copied: 0,
             after_large: false,
             end: None,
             drained: false,
@@ -76,7 +104,12 @@ impl SocketReceiver {
 
     /// The header at the start of what is buffered, if it is whole, and as far as it is one to go by.
     fn header(&self) -> Option<Result<Header, Error>> {
-        let mut rest = &self.buffer[self.start..];
+        self.header_at(self.start)
+    }
+
+    /// As [`SocketReceiver::header`], from another place on.
+    fn header_at(&self, start: usize) -> Option<Result<Header, Error>> {
+        let mut rest = &self.buffer[start..];
         if let Some(expected) = &self.tag {
             let (tag, behind) = rest.split_first_chunk::<{ size_of::<Tag>() }>()?;
             if tag != expected {
@@ -88,7 +121,122 @@ impl SocketReceiver {
             rest = behind;
         }
         let header = Header::from_bytes(rest.first_chunk()?);
-        Some(header.check_incoming(self.limit).map(|()| header))
+        if is_frame(&header) {
+            return Some(Ok(header));
+        }
+        let checked = header.check_incoming_with(self.inbox.is_some(), self.limit);
+        Some(checked.map(|()| header))
+    }
+
+    /// Takes frames before the next message: what is said of sections, and large messages, until one begins or is whole.
+    fn take_frames(&mut self, message: &mut Message) -> Result<Option<Received>, Error> {
+        loop {
+            if let Some(whole) = self.take_piece(message)? {
+                return Ok(Some(whole));
+            }
+            let header = match self.header() {
+                Some(Ok(header)) if self.piece.is_none() && is_frame(&header) => header,
+                _ => return Ok(None),
+            };
+            if self.copied >= SHARE {
+                self.drained = false;
+                return Ok(Some(Received::Empty));
+            }
+            match Frame::read(&header)? {
+                Some(Frame::Begin { lane, start }) => {
+                    let from = self.start + self.head();
+                    let Some(bytes) = self.buffer.get(from..from + Header::SIZE + start) else {
+                        return Ok(None);
+                    };
+                    let Some((header, first)) = bytes.split_first_chunk() else {
+                        return Ok(None);
+                    };
+                    let header = Header::from_bytes(header);
+                    if is_frame(&header) {
+                        let sentence = "a large message begins with a header that is no message's";
+                        return Err(Error::new(ErrorKind::Protocol, sentence));
+                    }
+                    header.check_incoming_with(self.inbox.is_some(), self.limit)?;
+                    self.lanes.begin(lane, header, first)?;
+                    self.start = from + Header::SIZE + start;
+                    message.header = header;
+                    return Ok(Some(Received::Begun));
+                }
+                Some(Frame::Piece { lane, length }) => {
+                    self.lanes.check(lane, length)?;
+                    self.start += self.head();
+                    self.copied += PIECE;
+                    self.piece = Some(Piece { lane, left: length });
+                }
+                None => {
+                    self.start += self.head();
+                    if let Some(whole) = self.take_frame(&header, message)? {
+                        return Ok(Some(whole));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Takes a frame about memory: what is said of it, or a piece that lies in it.
+    fn take_frame(&mut self, header: &Header, message: &mut Message) -> Result<Option<Received>, Error> {
+        let Some(inbox) = &mut self.inbox else {
+            let message = "the other side tells of memory, but the two share none on this connection";
+            return Err(Error::new(ErrorKind::Protocol, message));
+        };
+        let Some((piece, lane)) = inbox.piece(header)? else {
+            return inbox.take_frame(header).map(|()| None);
+        };
+        let body = self.lanes.room(lane, piece.len())?;
+        crash_point!();
+        piece.append_to(0, piece.len(), body)?;
+        crash_point!();
+        self.copied += PIECE + piece.len();
+        // The other side has it back before anybody looks at the message.
+        drop(piece);
+        self.end(lane, message)
+    }
+
+    /// Takes what has arrived of a piece that comes on the stream.
+    fn take_piece(&mut self, message: &mut Message) -> Result<Option<Received>, Error> {
+        let Some(Piece { lane, left }) = &mut self.piece else {
+            return Ok(None);
+        };
+        let lane = *lane;
+        if *left > 0 {
+            let arrived = &self.buffer[self.start..];
+            let bytes = &arrived[..arrived.len().min(*left)];
+            if bytes.is_empty() {
+                return Ok(None);
+            }
+            self.lanes.room(lane, bytes.len())?.extend_from_slice(bytes);
+            self.start += bytes.len();
+            *left -= bytes.len();
+        }
+        if *left > 0 {
+            return Ok(None);
+        }
+        self.piece = None;
+        self.end(lane, message)
+    }
+
+    /// Takes the message on a lane, if it is whole.
+    fn end(&mut self, lane: u64, message: &mut Message) -> Result<Option<Received>, Error> {
+        let Some(whole) = self.lanes.take_whole(lane) else {
+            return Ok(None);
+        };
+        buffers::give(mem::replace(message, whole).body);
+        self.after_large = false;
+        self.open(message)?;
+        Ok(Some(Received::Message))
+    }
+
+    /// Takes the sections of a message that is whole.
+    fn open(&self, message: &mut Message) -> Result<(), Error> {
+        match &self.inbox {
+            Some(inbox) if message.header.sections > 0 => inbox.open(message),
+            _ => Ok(()),
+        }
     }
 
     /// Bytes before a body.
@@ -97,18 +245,24 @@ impl SocketReceiver {
     }
 
     /// Takes a whole message out of what has arrived, or begins a large one.
-    fn take(&mut self, message: &mut Message) -> Result<bool, Error> {
+    fn take(&mut self, message: &mut Message) -> Result<Option<Received>, Error> {
         if let Some(large) = &mut self.large {
             if large.body.len() < large.header.length as usize {
-                return Ok(false);
+                return Ok(None);
             }
             mem::swap(message, large);
             self.large = None;
             self.after_large = true;
-            return Ok(true);
+            self.open(message)?;
+            return Ok(Some(Received::Message));
         }
-        let Some(header) = self.header() else {
-            return Ok(false);
+        if let Some(received) = self.take_frames(message)? {
+            return Ok(Some(received));
+        }
+        let header = match self.header() {
+            Some(Ok(header)) if is_frame(&header) => return Ok(None),
+            Some(header) if self.piece.is_none() => header,
+            _ => return Ok(None),
         };
         let (header, head) = (header?, self.head());
         let length = header.length as usize;
@@ -124,21 +278,28 @@ impl SocketReceiver {
             message.body.extend_from_slice(body);
             self.start += head + length;
             self.after_large = length > COPIED;
-            return Ok(true);
+            self.open(message)?;
+            return Ok(Some(Received::Message));
         }
         if length > COPIED {
             let mut body = mem::take(&mut message.body);
             body.clear();
+            if body.capacity() < length {
+                if let Some(kept) = buffers::take(length) {
+                    buffers::give(mem::replace(&mut body, kept));
+                }
+            }
             reserve(&mut body, length.min(FIRST_STEP))?;
             body.extend_from_slice(arrived);
             self.large = Some(Message {
                 header,
                 body,
                 begun: false,
+                sections: Vec::new(),
             });
             self.start = self.buffer.len();
         }
-        Ok(false)
+        Ok(None)
     }
 
     /// One look at the socket. The number of bytes that came, or none.
@@ -155,12 +316,30 @@ impl SocketReceiver {
                 }
                 (&mut large.body, missing)
             }
-            None => (&mut nothing, 0),
+            None => match &self.piece {
+                Some(Piece { lane, left }) => (self.lanes.some_room(*lane, *left)?, *left),
+                None => (&mut nothing, 0),
+            },
         };
-        let more = if self.after_large { GLANCE } else { BUFFER };
+        let there = body.len();
+        let more = if self.after_large || self.piece.is_some() {
+            GLANCE
+        } else {
+            BUFFER
+        };
         // Asked before the look: what the peer sent before its end is there by now.
         let peer_gone = self.link.peer_gone();
-        match self.link.stream.receive(body, limit, &mut self.buffer, more) {
+        let stream = &self.link.stream;
+        let arrival = match &mut self.inbox {
+            Some(inbox) => inbox.receive(stream, body, limit, &mut self.buffer, more),
+            None => stream.receive(body, limit, &mut self.buffer, more),
+        };
+        crash_point!();
+        let came = body.len() - there;
+        if let Some(piece) = &mut self.piece {
+            piece.left -= came;
+        }
+        match arrival {
             Ok(arrival) if arrival.attachments => Err(Error::new(
                 ErrorKind::Protocol,
                 "a message came with a file descriptor, which this connection does not carry",
@@ -215,9 +394,14 @@ impl SocketReceiver {
         Ok(())
     }
 
+    /// Whether a part of a message is there.
+    fn is_within(&self) -> bool {
+        self.large.is_some() || self.lanes.is_any() || self.start < self.buffer.len()
+    }
+
     /// What to say when nothing more can be taken, or `None` while the channel is open.
     fn ended(&self) -> Option<Result<Received, Error>> {
-        let within = self.large.is_some() || self.start < self.buffer.len();
+        let within = self.is_within();
         let died = |message| Some(Err(Error::new(ErrorKind::PeerDied, message)));
         match self.end.as_ref()? {
             End::Broken { kind, message } => Some(Err(Error::new(*kind, message.clone()))),
@@ -243,11 +427,28 @@ impl SocketReceiver {
         Some(Error::new(ErrorKind::Protocol, message))
     }
 
+    /// The error for descriptors of which nothing is said in all that arrived.
+    fn check_strays(&mut self) -> Result<(), Error> {
+        let is_all = self.start == self.buffer.len();
+        match &mut self.inbox {
+            Some(inbox) if is_all && inbox.has_strays() => Err(inbox.unasked()),
+            _ => Ok(()),
+        }
+    }
+
     fn look(&mut self, message: &mut Message) -> Result<Received, Error> {
+        message.sections.clear();
+        let received = self.look_for_message(message)?;
+        self.check_strays()?;
+        Ok(received)
+    }
+
+    fn look_for_message(&mut self, message: &mut Message) -> Result<Received, Error> {
         let mut share = SHARE;
+        self.copied = 0;
         loop {
-            if self.take(message)? {
-                return Ok(Received::Message);
+            if let Some(received) = self.take(message)? {
+                return Ok(received);
             }
             if let Some(ended) = self.ended() {
                 return ended;
@@ -258,11 +459,7 @@ impl SocketReceiver {
             };
             share = share.saturating_sub(bytes);
             if self.drained || share == 0 {
-                return Ok(if self.take(message)? {
-                    Received::Message
-                } else {
-                    Received::Empty
-                });
+                return Ok(self.take(message)?.unwrap_or(Received::Empty));
             }
         }
     }
@@ -287,6 +484,8 @@ impl Receiver for SocketReceiver {
             });
             self.drained = true;
             self.large = None;
+            self.lanes = Arriving::default();
+            self.piece = None;
             self.buffer = Vec::new();
             self.start = 0;
         }
@@ -300,15 +499,30 @@ impl Receiver for SocketReceiver {
         if let Some(large) = &self.large {
             return large.body.len() == large.header.length as usize;
         }
-        self.header().is_some_and(|header| {
-            header.map_or(true, |header| {
-                self.buffer.len() - self.start >= self.head() + header.length as usize
-            })
-        })
+        if let Some(piece) = &self.piece {
+            return piece.left == 0 || self.start < self.buffer.len();
+        }
+        let mut start = self.start;
+        while let Some(header) = self.header_at(start) {
+            let Ok(header) = header else {
+                return true;
+            };
+            let arrived = self.buffer.len() - start - self.head();
+            if !is_frame(&header) {
+                return arrived >= header.length as usize;
+            }
+            match Frame::read(&header) {
+                Ok(Some(Frame::Begin { .. })) => return arrived >= header.length as usize,
+                // Of a memory: it is no news by itself, but a piece that lies there is.
+                Ok(None) if self.inbox.is_some() && !is_piece(&header) => start += self.head(),
+                _ => return true,
+            }
+        }
+        false
     }
 
     fn in_progress(&self) -> bool {
-        (self.large.is_some() || self.start < self.buffer.len()) && !self.ready()
+        self.is_within() && !self.ready()
     }
 
     fn drained(&self) -> bool {
@@ -342,11 +556,9 @@ impl Receiver for SocketReceiver {
     }
 }
 
-/// Grows a buffer by exactly `more` bytes beyond its length, if they are not there.
+/// Grows a buffer by `more` bytes beyond its length, if they are not there.
 fn reserve(buffer: &mut Vec<u8>, more: usize) -> Result<(), Error> {
-    buffer
-        .try_reserve_exact(more)
-        .map_err(|error| no_memory(more, error))
+    buffers::reserve(buffer, more).map_err(|error| no_memory(more, error))
 }
 
 fn no_memory(bytes: usize, error: TryReserveError) -> Error {

@@ -1,14 +1,19 @@
 //! `unix:`, `tcp:` and `pipe:`, one implementation: messages framed on a byte stream.
 
+mod agreed;
 mod incoming;
 mod listener;
 mod outgoing;
+mod pieces;
 mod tcp;
 mod unix;
+mod writer;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+pub(crate) use agreed::Agreed;
+pub use agreed::Pieces;
 #[allow(unused_imports, reason = "only where memory is shared")]
 pub(crate) use incoming::SocketReceiver;
 #[allow(unused_imports, reason = "only where memory is shared")]
@@ -16,6 +21,7 @@ pub(crate) use outgoing::SocketSender;
 pub(crate) use tcp::{connect as connect_tcp, listen as listen_tcp};
 pub(crate) use unix::{connect_pipe, connect_unix, listen_pipe, listen_unix};
 
+use crate::direct;
 use crate::{Birthplace, Carrier, Child, Endpoint, Identity, Listener, Peer, Port, sys};
 
 /// Bytes that a sender queues before it refuses more, as long as anything is queued: 16 MiB.
@@ -88,13 +94,24 @@ pub(crate) fn adopted(acceptor: sys::Acceptor, endpoint: Endpoint) -> Box<dyn Li
 
 pub(crate) fn with_peer(stream: Arc<sys::Stream>, peer: Peer, endpoint: Endpoint) -> Port {
     let limit = endpoint.message_limit();
-    let carrier = endpoint.scheme();
-    let link = Arc::new(Link::new(stream));
-    Port {
-        carrier: Carrier::fixed(carrier),
-        sender: Box::new(outgoing::SocketSender::new(Arc::clone(&link), limit)),
-        receiver: Box::new(incoming::SocketReceiver::new(link, limit)),
+    let carrier = Carrier::fixed(endpoint.scheme());
+    let (pool, outbox, inbox) = match sys::shm::attach(&stream, &peer, &endpoint) {
+        Some((pool, outbox, inbox)) => (Some(pool), Some(outbox), Some(inbox)),
+        None => (None, None, None),
+    };
+    let link = Arc::new(Link::new(Arc::clone(&stream)));
+    let port = Port {
+        sender: Box::new(outgoing::SocketSender::new(
+            Arc::clone(&link),
+            &endpoint,
+            outbox,
+            carrier.agreed_pieces(),
+        )),
+        carrier,
+        receiver: Box::new(incoming::SocketReceiver::new(link, limit, inbox)),
         peer,
         endpoint,
-    }
+        pool,
+    };
+    direct::wrapped(port, &stream)
 }

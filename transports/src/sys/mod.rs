@@ -18,6 +18,8 @@
 //! | `user`, `group`, `own_groups`, `peer_groups`, `executable` | who runs this process, and who a peer is and what it runs |
 //! | `process_mark`, `is_process_mark` | telling a process from its forks |
 //! | `shm` | ports over shared memory |
+//! | `Neighbour`, `Unreadable`, `random`, `has_hung_up` | reading another process's memory, and what is needed around it |
+//! | `advise_huge` | memory in larger pages |
 //! | `Appearance`, `servers` | waiting for a server to appear, and listing those that are there |
 //! | `is_exhaustion`, `accept_failure` | what an error of the system means |
 
@@ -25,6 +27,8 @@
 mod unix;
 // Beside this directory, because most of it is no matter of a system's calls; declared here, because it is there on Linux
 // alone, and this is where platforms differ.
+#[cfg(not(target_os = "linux"))]
+mod no_direct;
 #[cfg(target_os = "linux")]
 #[path = "../shm/mod.rs"]
 pub(crate) mod shm;
@@ -34,6 +38,8 @@ pub(crate) mod shm;
 #[cfg(windows)]
 mod windows;
 
+#[cfg(not(target_os = "linux"))]
+pub(crate) use no_direct::*;
 #[cfg(unix)]
 pub(crate) use unix::*;
 #[cfg(windows)]

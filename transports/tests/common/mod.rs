@@ -11,7 +11,7 @@ use transports::{
 };
 
 /// Long enough for anything that is going to happen at all.
-pub(crate) const WATCHDOG: Duration = Duration::from_secs(20);
+pub(crate) const WATCHDOG: Duration = Duration::from_secs(60);
 
 pub(crate) fn watchdog() -> Option<Instant> {
     Some(Instant::now() + WATCHDOG)

@@ -12,7 +12,7 @@ use crate::sys::shm::{Bell, Consumer, Layout, Producer};
 use crate::sys::{Event, OwnMemory, PeerMemory, SharedWord, Stream, stream_of};
 
 /// Long for everything that the other side does at once.
-pub(super) const PATIENCE: Duration = Duration::from_secs(10);
+pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Set for children.
 const VARIABLE: &str = "TRANSPORTS_TEST_CHILD";
@@ -96,14 +96,20 @@ impl Connected {
     pub(super) fn sleep(&mut self, timeout: Duration) -> bool {
         use crate::sys::shm::FUTEX;
 
-        self.own_bell.arm(FUTEX);
-        if self.consumer.release() {
-            self.peer_bell.ring();
+        let begun = std::time::Instant::now();
+        loop {
+            self.own_bell.arm(FUTEX);
+            if self.consumer.release() {
+                self.peer_bell.ring();
+            }
+            if !self.consumer.ready() {
+                self.own_bell.sleep(timeout);
+            }
+            self.own_bell.disarm(FUTEX);
+            // The other side also rings when it has made room.
+            if self.consumer.ready() || begun.elapsed() >= timeout {
+                return self.consumer.ready();
+            }
         }
-        if !self.consumer.ready() {
-            self.own_bell.sleep(timeout);
-        }
-        self.own_bell.disarm(FUTEX);
-        self.consumer.ready()
     }
 }

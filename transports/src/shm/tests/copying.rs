@@ -1,6 +1,7 @@
 //! Every way to copy, for every length that its instructions could trip over, at every alignment.
 
 use super::Random;
+use crate::sys::shm::copy::append;
 use crate::sys::shm::copy::ways;
 
 #[test]
@@ -36,6 +37,28 @@ fn every_way_copies_all_and_no_more() {
                 );
                 target[to..to + length].fill(0xee);
             }
+        }
+    }
+}
+
+#[test]
+fn a_body_is_appended_to_wherever_it_ends() {
+    const PIECE: usize = 8191;
+    let source = Random(2).bytes(PIECE + 64);
+    // Shorter than what is kept in the cache, just that, and longer.
+    for there in [0, 1, (16 << 20) - 1, 16 << 20, (16 << 20) + 37] {
+        let mut body = vec![0xee; there];
+        for at in [0, 1, 64] {
+            body.reserve_exact(PIECE);
+            // SAFETY: the source has so many bytes behind `at`.
+            unsafe { append(source[at..].as_ptr(), PIECE, &mut body) };
+        }
+        assert_eq!(body.len(), there + 3 * PIECE);
+        let (before, pieces) = body.split_at(there);
+        let end = &before[there.saturating_sub(4096)..];
+        assert!(end.iter().all(|&byte| byte == 0xee), "{there}");
+        for (piece, at) in pieces.chunks(PIECE).zip([0, 1, 64]) {
+            assert_eq!(piece, &source[at..at + PIECE], "{there}, {at}");
         }
     }
 }

@@ -6,7 +6,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::child::{self, Connected, PATIENCE, in_child};
 use super::{Random, header};
-use crate::sys::shm::crash::VARIABLE;
+use crate::crash::VARIABLE;
 use crate::sys::shm::{Layout, Mark};
 
 /// The smallest ring for records of several sizes: it wraps every few rounds.

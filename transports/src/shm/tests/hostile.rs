@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use super::{Random, Side, header, sides};
 use crate::ErrorKind;
@@ -204,9 +205,38 @@ impl Drop for Over<'_> {
     }
 }
 
-/// A thread that flips whatever a consumer looks at, as fast as it can, while the consumer looks a million times.
 #[test]
 fn words_that_change_while_one_looks_do_no_harm() {
+    words_change(Duration::ZERO);
+}
+
+#[test]
+fn an_index_that_changes_while_one_looks_does_no_harm() {
+    an_index_changes(Duration::ZERO);
+}
+
+#[test]
+#[ignore = "takes ten seconds"]
+fn words_that_change_for_ten_seconds_do_no_harm() {
+    words_change(LONG);
+}
+
+#[test]
+#[ignore = "takes ten seconds"]
+fn an_index_that_changes_for_ten_seconds_does_no_harm() {
+    an_index_changes(LONG);
+}
+
+const LONG: Duration = Duration::from_secs(10);
+
+/// The numbers of looks at what changes: a million, and then as many as it takes to fill the time.
+fn looks(time: Duration) -> impl Iterator<Item = u64> {
+    let begun = Instant::now();
+    (0..).take_while(move |look| look % 1_000_000 != 0 || *look == 0 || begun.elapsed() < time)
+}
+
+/// A thread flips whatever a consumer looks at, as fast as it can, while the consumer looks.
+fn words_change(time: Duration) {
     let layout = small();
     let [victim, hostile] = sides(layout);
     let over = AtomicBool::new(false);
@@ -217,7 +247,7 @@ fn words_that_change_while_one_looks_do_no_harm() {
         let mut random = Random(3);
         let mut consumer: Consumer = victim.consumer(layout);
         let mut body = Vec::new();
-        for _ in 0..1_000_000 {
+        for _ in looks(time) {
             body.clear();
             match consumer.pop(&mut body) {
                 Ok(Some((header, _))) => {
@@ -269,8 +299,7 @@ fn flip(hostile: &Side, layout: Layout, over: &AtomicBool) {
 }
 
 /// The same for a producer: the index of what was consumed flips while it looks.
-#[test]
-fn an_index_that_changes_while_one_looks_does_no_harm() {
+fn an_index_changes(time: Duration) {
     let layout = small();
     let [victim, hostile] = sides(layout);
     let over = AtomicBool::new(false);
@@ -289,7 +318,7 @@ fn an_index_that_changes_while_one_looks_does_no_harm() {
         });
         let _over = Over(&over);
         let mut producer = victim.producer(layout);
-        for id in 0..1_000_000 {
+        for id in looks(time) {
             match producer.push(&header(id), Mark::Whole, [&[7; 100], b""]) {
                 Ok(true) => went += 1,
                 Ok(false) => full += 1,

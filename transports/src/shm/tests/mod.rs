@@ -10,9 +10,12 @@ mod copying;
 mod crashes;
 mod hostile;
 mod meeting;
+mod pieces;
 mod port;
 mod raw;
 mod ring;
+mod section_crashes;
+mod sections;
 mod sharing;
 
 use std::os::fd::AsFd;
@@ -75,9 +78,10 @@ fn header(id: u64) -> Header {
     }
 }
 
-/// As sockets carry it, too.
+/// As sockets carry it, too: the highest bit of the flags is for ports alone.
 fn header_without_attachments(id: u64) -> Header {
     Header {
+        flags: 1,
         sections: 0,
         handles: 0,
         ..header(id)

@@ -5,10 +5,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::child::PATIENCE;
 use super::raw::{Hostile, LAYOUT, against_both, deadline, end_of, received, send};
 use super::{Random, header_without_attachments};
+use crate::lanes::LANES;
 use crate::sys::shm::layout::{CONSUMED, PROCESSOR, WANTS_SPACE};
-use crate::sys::shm::{LANES, LARGEST, Mark, PREFIX};
+use crate::sys::shm::{LARGEST, Mark, PREFIX};
 use crate::{Endpoint, ErrorKind, Flushed, Header, Message, Port, Received, Sent};
 
 /// Where the records begin, as `layout` shows it.
@@ -208,7 +210,7 @@ fn small_pieces_do_not_hold_the_receiver_up() {
             // Whoever waits goes on at once.
             let begun = Instant::now();
             port.receiver.park(false, deadline()).unwrap();
-            assert!(!port.receiver.arm() && begun.elapsed() < Duration::from_secs(1));
+            assert!(!port.receiver.arm() && begun.elapsed() < PATIENCE / 2);
         }
         assert!(looks > 10, "{looks} looks for {pieces} pieces");
     });
@@ -281,7 +283,7 @@ fn a_ring_that_stays_full() {
             assert_eq!(port.sender.flush().unwrap(), Flushed::Blocked);
         }
         assert!(
-            thread_time() - used < Duration::from_millis(40),
+            thread_time() - used < Duration::from_millis(100),
             "{:?}",
             thread_time() - used
         );
@@ -310,8 +312,8 @@ fn thread_time() -> Duration {
 /// Nobody rings: what was put into the ring is found a little later, and so is the end.
 #[test]
 fn a_bell_that_is_never_rung() {
-    // Twenty milliseconds, on a machine that may be busy.
-    const SOON: Duration = Duration::from_millis(500);
+    // Twenty milliseconds, on a machine that may be busy; without a look of its own it would be never.
+    const SOON: Duration = Duration::from_secs(4);
     against_both(|mut port, mut hostile| {
         let mut message = Message::default();
         for id in 0..10 {
@@ -401,7 +403,7 @@ fn a_bell_that_is_rung_for_ever() {
                 },
             );
             println!("{what}: {used:?} of {WAIT:?}");
-            assert!(used < WAIT / 10, "{what}: {used:?} of {WAIT:?}");
+            assert!(used < WAIT / 4, "{what}: {used:?} of {WAIT:?}");
         });
     }
 }

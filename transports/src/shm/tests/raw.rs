@@ -274,6 +274,15 @@ impl Held {
         }
     }
 
+    /// Descriptors and mappings that this is more than that.
+    pub(super) fn excess_over(self, other: &Self) -> (isize, isize) {
+        let more = |this: usize, other: usize| this as isize - other as isize;
+        (
+            more(self.descriptors, other.descriptors),
+            more(self.mappings, other.mappings),
+        )
+    }
+
     /// Waits until no more is held than this; what came unasked is closed on another thread.
     #[track_caller]
     pub(super) fn returns(self, what: &str) {

@@ -2,11 +2,13 @@
 
 use std::collections::{TryReserveError, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::thread;
 
 use super::{Random, header, ring, sides};
 use crate::Header;
-use crate::sys::shm::memory::Read;
+use crate::sys::shm::layout::PROCESSOR;
+use crate::sys::shm::memory::{Read, Write};
 use crate::sys::shm::{Consumer, Fault, Layout, Mark, Processors, Producer};
 
 const MARKS: [Mark; 4] = [Mark::Whole, Mark::First, Mark::Further, Mark::Last];
@@ -250,6 +252,35 @@ fn processors_are_told() {
         assert_eq!(there.peer_processor(), Some(cpu));
     }
     assert_eq!(here.peer_processor(), None);
+}
+
+#[test]
+fn large_bodies_arrive_as_they_were_wherever_the_other_side_says_that_it_runs() {
+    let layout = Layout::DEFAULT;
+    let [one, two] = sides(layout);
+    let (mut producer, mut consumer) = (one.producer(layout), two.consumer(layout));
+    let mut random = Random(5);
+    let bytes = random.bytes(layout.largest());
+    let here = u64::from(crate::sys::processor()) + 1;
+    for word in [0, here, here + 1, u64::MAX] {
+        two.own.store(PROCESSOR, word, Ordering::Relaxed);
+        for id in 0..100 {
+            // Any beginning in the ring, any in the source, and any seam between the two parts.
+            let small = &bytes[..random.below(200)];
+            assert_eq!(producer.push(&header(id), Mark::Whole, [small, b""]), Ok(true));
+            assert!(consumer.pop(&mut Vec::new()).unwrap().is_some());
+            let sent = &bytes[random.below(64)..];
+            let sent = &sent[..sent.len() - random.below(64)];
+            let parts = sent.split_at(random.below(sent.len()));
+            assert_eq!(
+                producer.push(&header(id), Mark::Whole, [parts.0, parts.1]),
+                Ok(true)
+            );
+            let mut body = Vec::new();
+            assert!(consumer.pop(&mut body).unwrap().is_some());
+            assert!(body == sent, "{id}, beside a side on {word}");
+        }
+    }
 }
 
 /// Memory of the other side from which nothing can be copied, as if there were no private memory for it.

@@ -60,7 +60,7 @@ pub(crate) enum PeerProcess {
 pub(crate) struct Death(OwnedFd);
 
 impl Death {
-    fn has_come(&self) -> bool {
+    pub(super) fn has_come(&self) -> bool {
         use rustix::event::{PollFd, PollFlags, Timespec, poll};
         let mut fds = [PollFd::new(&self.0, PollFlags::IN)];
         let now = Timespec {
@@ -72,7 +72,7 @@ impl Death {
     }
 }
 
-#[cfg(feature = "tokio")]
+#[cfg(any(feature = "tokio", test))]
 impl From<OwnedFd> for Death {
     /// Takes a pidfd.
     fn from(pidfd: OwnedFd) -> Self {
@@ -86,7 +86,7 @@ impl AsFd for Death {
     }
 }
 
-#[cfg(feature = "tokio")]
+#[cfg(any(feature = "tokio", target_os = "linux"))]
 impl std::os::fd::AsRawFd for Death {
     fn as_raw_fd(&self) -> std::os::fd::RawFd {
         self.0.as_raw_fd()

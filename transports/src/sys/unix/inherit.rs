@@ -60,7 +60,7 @@ pub(crate) fn adopt(number: i32, expected: Option<u64>) -> io::Result<Adopted> {
     rustix::io::ioctl_fionbio(&socket, true)?;
     if is_listening(&socket)? {
         let bound = bound(&socket)?;
-        return Ok(Adopted::Listening(Acceptor::new(socket), bound));
+        return Ok(Adopted::Listening(Acceptor::inherited(socket), bound));
     }
     if rustix::net::getpeername(&socket).is_err() {
         return unfit("it is neither connected nor listening");

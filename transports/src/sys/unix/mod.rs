@@ -1,9 +1,12 @@
 //! Linux, macOS and their kin.
 
 mod claim;
+#[cfg(target_os = "linux")]
+mod direct;
 mod directory;
 mod fifo;
 mod fork;
+mod huge;
 mod identity;
 mod inherit;
 mod names;
@@ -27,24 +30,26 @@ mod watch;
 use std::io;
 
 pub(crate) use claim::Claim;
+#[cfg(all(target_os = "linux", test, not(loom)))]
+pub(crate) use direct::tests::stalled;
+#[cfg(target_os = "linux")]
+pub(crate) use direct::{Neighbour, Unreadable, has_hung_up, random};
 pub(crate) use fifo::{connect_pipe, listen_pipe};
 pub(crate) use fork::{is_process_mark, process_mark};
+pub(crate) use huge::advise_huge;
 pub(crate) use identity::{executable, group, own_groups, peer_groups, user};
 pub(crate) use inherit::{Adopted, Bound, adopt, adopt_stdio};
 pub(crate) use names::{pipe_path, socket_path};
 #[cfg(feature = "tokio")]
 pub(crate) use reactor::{ChildNews, Registration, WatchedPeer};
 pub(crate) use servers::servers;
-#[cfg(all(
-    target_os = "linux",
-    any(test, feature = "crash-points"),
-    not(all(test, loom))
-))]
-pub(crate) use shared::kill_self;
+#[cfg(target_os = "linux")]
+pub(crate) use shared::{
+    CommonMemory, Draft, Event, OwnMemory, PeerMemory, SealedMemory, SharedWord, SharedWords,
+    close_elsewhere, may_move, processor,
+};
 #[cfg(all(target_os = "linux", test, not(loom)))]
 pub(crate) use shared::{DESCRIPTORS, stream_of};
-#[cfg(target_os = "linux")]
-pub(crate) use shared::{Event, OwnMemory, PeerMemory, SharedWord, close_elsewhere, may_move, processor};
 pub(crate) use sockets::{connect_unix, listen_unix};
 pub(crate) use spawn::{Spawned, Watch, fate, spawn_on_socket, spawn_on_stdio};
 pub(crate) use stream::{Acceptor, SpareDescriptor, Stream};
@@ -54,6 +59,13 @@ pub(crate) use wait::{Bell, Waiter};
 pub(crate) use watch::Appearance;
 
 use super::AcceptFailure;
+
+/// Ends this process at once, with no clean-up, as `kill -9` does.
+#[cfg(all(any(test, feature = "crash-points"), not(all(test, loom))))]
+pub(crate) fn kill_self() -> ! {
+    let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
+    std::process::abort()
+}
 
 /// Whether `unix:` works here.
 pub(crate) const HAS_UNIX_SOCKETS: bool = true;

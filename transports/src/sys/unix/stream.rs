@@ -9,9 +9,9 @@ use std::sync::Arc;
 use rustix::net::{SendAncillaryBuffer, SendFlags, Shutdown};
 
 use super::fifo::{self, Fifos, Rendezvous};
-use crate::Identity;
 use crate::socket::Tag;
 use crate::sys::Arrival;
+use crate::{Birthplace, Identity};
 
 /// A connected stream: non-blocking, closed on exec, never the cause of SIGPIPE.
 pub(crate) struct Stream(Kind, Witness);
@@ -43,7 +43,11 @@ pub(super) enum Witness {
 pub(crate) struct Acceptor(Entrance);
 
 enum Entrance {
-    Socket(OwnedFd),
+    Socket {
+        socket: OwnedFd,
+        /// Where it was bound; `None` if somebody else keeps it for the next server.
+        bound: Option<Birthplace>,
+    },
     Rendezvous(Rendezvous),
 }
 
@@ -103,7 +107,7 @@ impl Stream {
 
     /// Whether descriptors can be attached to what is sent.
     #[cfg(target_os = "linux")]
-    pub(super) fn carries_descriptors(&self) -> bool {
+    pub(crate) fn carries_descriptors(&self) -> bool {
         // Elsewhere the system refuses them, or loses them: TCP sends the bytes without a word.
         let is_unix = |socket| {
             rustix::net::sockopt::socket_domain(socket)
@@ -122,6 +126,20 @@ impl Stream {
                 rustix::net::recv(socket, &mut byte, flags),
                 Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR)
             ),
+            Kind::Fifos(_) | Kind::Pipes { .. } => false,
+        }
+    }
+
+    /// Whether the other side has ended, and all that it sent was received, as far as a look that takes nothing can tell.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn has_ended(&self) -> bool {
+        let mut byte = [0];
+        let flags = rustix::net::RecvFlags::PEEK | rustix::net::RecvFlags::DONTWAIT;
+        match &self.0 {
+            Kind::Socket(socket) => match rustix::net::recv(socket, &mut byte, flags) {
+                Ok((_, bytes)) => bytes == 0,
+                Err(error) => !matches!(error, rustix::io::Errno::AGAIN | rustix::io::Errno::INTR),
+            },
             Kind::Fifos(_) | Kind::Pipes { .. } => false,
         }
     }
@@ -186,6 +204,19 @@ impl Stream {
         buffer: &mut Vec<u8>,
         more: usize,
     ) -> io::Result<Arrival> {
+        let (arrival, _) = self.receive_with_control(body, limit, buffer, more, &mut [])?;
+        Ok(arrival)
+    }
+
+    /// As [`Stream::receive`], with room for control data; the second number is how many bytes of it came.
+    pub(super) fn receive_with_control(
+        &self,
+        body: &mut Vec<u8>,
+        limit: usize,
+        buffer: &mut Vec<u8>,
+        more: usize,
+        control: &mut [usize],
+    ) -> io::Result<(Arrival, usize)> {
         let spare = body.spare_capacity_mut();
         let body_room = spare.len().min(limit);
         let rest = buffer.spare_capacity_mut();
@@ -203,11 +234,11 @@ impl Stream {
             &mut pieces[..]
         };
 
-        let (bytes, attachments) = match &self.0 {
-            Kind::Socket(socket) => receive(socket, pieces)?,
-            Kind::Fifos(fifos) if fifos.may_receive()? => (read(fifos.reading(), pieces)?, false),
-            Kind::Fifos(_) => (0, false),
-            Kind::Pipes { read: pipe, .. } => (read(pipe, pieces)?, false),
+        let (bytes, attachments, controlled) = match &self.0 {
+            Kind::Socket(socket) => receive(socket, pieces, control)?,
+            Kind::Fifos(fifos) if fifos.may_receive()? => (read(fifos.reading(), pieces)?, false, 0),
+            Kind::Fifos(_) => (0, false, 0),
+            Kind::Pipes { read: pipe, .. } => (read(pipe, pieces)?, false, 0),
         };
 
         let to_body = bytes.min(body_room);
@@ -217,11 +248,12 @@ impl Stream {
         let length = buffer.len() + (bytes - to_body);
         // SAFETY: the system wrote the rest behind the old end, within the capacity: it was asked for no more.
         unsafe { buffer.set_len(length) };
-        Ok(Arrival {
+        let arrival = Arrival {
             bytes,
             asked,
             attachments,
-        })
+        };
+        Ok((arrival, controlled))
     }
 
     /// Ends both directions, also for other holders of the descriptor. Pipes end when they are closed.
@@ -240,17 +272,38 @@ impl Stream {
     }
 }
 
-/// One look at a socket: how many bytes came, and whether descriptors did.
-fn receive(socket: &OwnedFd, pieces: &mut [libc::iovec]) -> io::Result<(usize, bool)> {
+/// How a socket is looked at: what comes with the bytes is closed on exec. Elsewhere there is no room for it.
+#[cfg(target_os = "linux")]
+const RECEIVING: libc::c_int = libc::MSG_CMSG_CLOEXEC;
+#[cfg(not(target_os = "linux"))]
+const RECEIVING: libc::c_int = 0;
+
+/// One look at a socket: how many bytes came, whether control data came for which there was no room, and how many bytes of
+/// that came.
+fn receive(
+    socket: &OwnedFd,
+    pieces: &mut [libc::iovec],
+    control: &mut [usize],
+) -> io::Result<(usize, bool, usize)> {
     // SAFETY: `msghdr` is a C struct of integers and pointers, for which zeros mean "absent".
     let mut message: libc::msghdr = unsafe { mem::zeroed() };
     message.msg_iov = pieces.as_mut_ptr();
     message.msg_iovlen = pieces.len() as _;
-    // SAFETY: the socket is open; `message` has no name and no control data, and its pieces, which the caller alone
-    // makes, are spare capacity of two vectors that it has borrowed mutably.
-    let received = unsafe { libc::recvmsg(socket.as_raw_fd(), &mut message, 0) };
+    if !control.is_empty() {
+        message.msg_control = control.as_mut_ptr().cast();
+        message.msg_controllen = size_of_val(control) as _;
+    }
+    // SAFETY: the socket is open; `message` has no name, its control data goes to a slice of that size, and its pieces, which
+    // the caller alone makes, are spare capacity of two vectors that it has borrowed mutably.
+    let received = unsafe { libc::recvmsg(socket.as_raw_fd(), &mut message, RECEIVING) };
     let bytes = usize::try_from(received).map_err(|_| io::Error::last_os_error())?;
-    Ok((bytes, message.msg_flags & libc::MSG_CTRUNC != 0))
+    let is_cut = message.msg_flags & libc::MSG_CTRUNC != 0;
+    let controlled = if control.is_empty() {
+        0
+    } else {
+        message.msg_controllen as usize
+    };
+    Ok((bytes, is_cut, controlled))
 }
 
 /// One look at a FIFO.
@@ -297,9 +350,17 @@ impl AsRawFd for Stream {
 }
 
 impl Acceptor {
-    /// Takes a listening socket that is non-blocking and closed on exec already.
+    /// Takes a listening socket that was bound here, is non-blocking and closed on exec already.
     pub(super) fn new(socket: OwnedFd) -> Self {
-        Self(Entrance::Socket(socket))
+        Self(Entrance::Socket {
+            socket,
+            bound: Some(Birthplace::here()),
+        })
+    }
+
+    /// As [`Acceptor::new`], for a socket that others go on listening at.
+    pub(super) fn inherited(socket: OwnedFd) -> Self {
+        Self(Entrance::Socket { socket, bound: None })
     }
 
     pub(super) fn rendezvous(rendezvous: Rendezvous) -> Self {
@@ -309,7 +370,7 @@ impl Acceptor {
     /// Whether there is somebody to accept of whom there will be no more news.
     pub(super) fn has_more(&self) -> bool {
         match &self.0 {
-            Entrance::Socket(_) => false,
+            Entrance::Socket { .. } => false,
             Entrance::Rendezvous(rendezvous) => rendezvous.has_more(),
         }
     }
@@ -317,7 +378,7 @@ impl Acceptor {
     /// The next connection.
     pub(crate) fn accept(&self) -> io::Result<Stream> {
         let listening = match &self.0 {
-            Entrance::Socket(socket) => socket,
+            Entrance::Socket { socket, .. } => socket,
             Entrance::Rendezvous(rendezvous) => return rendezvous.accept(),
         };
         #[cfg(not(target_vendor = "apple"))]
@@ -337,6 +398,23 @@ impl Acceptor {
     }
 }
 
+impl Drop for Acceptor {
+    /// Turns clients away from now on. Closing alone would not where a child of a fork, one that has yet to execute its
+    /// program, say, still has the socket: they would connect, and wait for nobody.
+    fn drop(&mut self) {
+        match &self.0 {
+            Entrance::Socket {
+                socket,
+                bound: Some(bound),
+            } if bound.is_here() => {
+                // Only Linux has this for a socket that listens; elsewhere it fails and changes nothing.
+                let _ = rustix::net::shutdown(socket, Shutdown::Both);
+            }
+            _ => {}
+        }
+    }
+}
+
 impl From<TcpListener> for Acceptor {
     /// Takes a listener that is non-blocking.
     fn from(listener: TcpListener) -> Self {
@@ -347,7 +425,7 @@ impl From<TcpListener> for Acceptor {
 impl AsFd for Acceptor {
     fn as_fd(&self) -> BorrowedFd<'_> {
         match &self.0 {
-            Entrance::Socket(socket) => socket.as_fd(),
+            Entrance::Socket { socket, .. } => socket.as_fd(),
             Entrance::Rendezvous(rendezvous) => rendezvous.fifo().as_fd(),
         }
     }

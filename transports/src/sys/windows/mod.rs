@@ -28,8 +28,17 @@ pub(crate) use wait::{Bell, Waiter};
 use super::AcceptFailure;
 use crate::{Endpoint, Error, ErrorKind, Identity};
 
+/// Ends this process at once, with no clean-up.
+#[cfg(all(any(test, feature = "crash-points"), not(all(test, loom))))]
+pub(crate) fn kill_self() -> ! {
+    std::process::abort()
+}
+
 /// Whether `unix:` works here.
 pub(crate) const HAS_UNIX_SOCKETS: bool = false;
+
+/// The system chooses by itself how large pages are.
+pub(crate) fn advise_huge(_: &mut [std::mem::MaybeUninit<u8>]) {}
 
 /// The right to serve a name: there are none yet.
 pub(crate) enum Claim {}

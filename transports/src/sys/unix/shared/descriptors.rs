@@ -2,7 +2,7 @@
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
@@ -96,6 +96,69 @@ impl Stream {
             attachments,
         })
     }
+}
+
+impl Stream {
+    /// As [`Stream::receive`], with the descriptors that came with the bytes, as
+    /// [`Stream::receive_with_descriptors`]. In one call no bytes come that were sent after others with descriptors.
+    pub(crate) fn receive_beside_descriptors(
+        &self,
+        body: &mut Vec<u8>,
+        limit: usize,
+        buffer: &mut Vec<u8>,
+        more: usize,
+        descriptors: &mut Vec<OwnedFd>,
+    ) -> io::Result<Arrival> {
+        let mut control = [0; CONTROL.div_ceil(size_of::<usize>())];
+        let (mut arrival, length) = self.receive_with_control(body, limit, buffer, more, &mut control)?;
+        if length > 0 {
+            let mut came = rights(&control, length);
+            arrival.attachments |= came.len() > DESCRIPTORS;
+            if arrival.attachments {
+                close_elsewhere(came);
+            } else {
+                descriptors.append(&mut came);
+            }
+        }
+        Ok(arrival)
+    }
+}
+
+/// Bytes of what stands before the data in a piece of control data: its length, with this, and two numbers that say what it
+/// is.
+const PREFIX: usize = size_of::<libc::cmsghdr>();
+/// Bytes of control data with so many descriptors.
+const CONTROL: usize = PREFIX + DESCRIPTORS * size_of::<RawFd>();
+
+/// The descriptors in the first `length` bytes of control data that the system has written.
+fn rights(control: &[usize], length: usize) -> Vec<OwnedFd> {
+    let bytes: Vec<u8> = control.iter().flat_map(|word| word.to_ne_bytes()).collect();
+    let mut rest = &bytes[..length.min(bytes.len())];
+    let mut came = Vec::new();
+    while let Some((prefix, _)) = rest.split_at_checked(PREFIX) {
+        let (size, kind) = prefix.split_at(size_of::<usize>());
+        let number = |at: usize| {
+            kind[kind.len() - at..]
+                .first_chunk()
+                .map(|bytes| i32::from_ne_bytes(*bytes))
+        };
+        let size = size.first_chunk().map_or(0, |bytes| usize::from_ne_bytes(*bytes));
+        let Some(data) = rest.get(PREFIX..size) else {
+            break;
+        };
+        if (number(8), number(4)) == (Some(libc::SOL_SOCKET), Some(libc::SCM_RIGHTS)) {
+            for descriptor in data.chunks_exact(size_of::<RawFd>()) {
+                let Some(number) = descriptor.first_chunk() else {
+                    continue;
+                };
+                // SAFETY: the system has just opened it for this process, and nobody else knows it.
+                came.push(unsafe { OwnedFd::from_raw_fd(RawFd::from_ne_bytes(*number)) });
+            }
+        }
+        let next = size.next_multiple_of(size_of::<usize>());
+        rest = rest.get(next..).unwrap_or_default();
+    }
+    came
 }
 
 /// The stream of a socket, for tests.

@@ -2,6 +2,7 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::ptr::NonNull;
+use std::slice;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::fs::SealFlags;
@@ -50,6 +51,36 @@ impl OwnMemory {
         self.0.at(offset, length)
     }
 
+    /// The same bytes as a slice to read.
+    ///
+    /// # Safety
+    /// As long as the slice lives, this process writes none of them. Nobody else can.
+    ///
+    /// # Panics
+    /// If they are not all inside.
+    pub(crate) unsafe fn bytes(&self, offset: usize, length: usize) -> &[u8] {
+        let base = self.at(offset, length).as_ptr();
+        // SAFETY: the bytes are mapped as long as this value lives, and nobody writes them, as the caller says: another
+        // process has no mapping to write through, since the memory is sealed against making any.
+        unsafe { slice::from_raw_parts(base, length) }
+    }
+
+    /// The same bytes as a slice to write.
+    ///
+    /// # Safety
+    /// As long as the slice lives, this process accesses them through it alone. The other side can read them, but not
+    /// write.
+    ///
+    /// # Panics
+    /// If they are not all inside.
+    #[expect(clippy::mut_from_ref, reason = "the caller keeps parts of one memory apart")]
+    pub(crate) unsafe fn bytes_mut(&self, offset: usize, length: usize) -> &mut [u8] {
+        let base = self.at(offset, length).as_ptr();
+        // SAFETY: the bytes are mapped for writing as long as this value lives, and nobody else in this process accesses
+        // them, as the caller says; what other processes read is no matter of this one's.
+        unsafe { slice::from_raw_parts_mut(base, length) }
+    }
+
     /// The word at `offset`, a multiple of eight.
     ///
     /// # Panics
@@ -87,6 +118,19 @@ impl PeerMemory {
     #[inline]
     pub(crate) fn at(&self, offset: usize, length: usize) -> *const u8 {
         self.0.at(offset, length).as_ptr()
+    }
+
+    /// The same bytes as a slice.
+    ///
+    /// # Safety
+    /// As long as the slice lives, the other side changes none of them, and so is trusted not to.
+    ///
+    /// # Panics
+    /// If they are not all inside.
+    pub(crate) unsafe fn bytes(&self, offset: usize, length: usize) -> &[u8] {
+        let base = self.at(offset, length);
+        // SAFETY: the bytes are mapped as long as this value lives; nobody changes them, as the caller says.
+        unsafe { slice::from_raw_parts(base, length) }
     }
 
     /// Looks once at the word at `offset`, a multiple of eight.

@@ -41,8 +41,12 @@ pub(super) fn create(length: usize) -> Result<OwnedFd, Error> {
 
 /// Adds seals, and the one that forbids others to be added.
 pub(super) fn seal(memory: &OwnedFd, seals: SealFlags) -> Result<(), Error> {
+    try_seal(memory, seals).map_err(|error| Error::system("cannot seal shared memory", error.into()))
+}
+
+/// The same, with the system's own error: `BUSY` while somebody could write to what is to be sealed against that.
+pub(super) fn try_seal(memory: &OwnedFd, seals: SealFlags) -> Result<(), Errno> {
     fcntl_add_seals(memory, seals | SealFlags::SEAL)
-        .map_err(|error| Error::system("cannot seal shared memory", error.into()))
 }
 
 /// What the other side may still do to its memory.
@@ -52,6 +56,8 @@ pub(super) enum Writable {
     ByItsOwner,
     /// Everybody who has its descriptor can write to it.
     ByBoth,
+    /// Nobody can write to it, nor could anybody have it mapped for writing when it was sealed.
+    Never,
 }
 
 /// Checks that a descriptor from the other side is memory of exactly this length that stays so.
@@ -73,7 +79,10 @@ pub(super) fn verify(memory: BorrowedFd<'_>, length: usize, writable: Writable) 
     match writable {
         Writable::ByItsOwner if !is_closed => return Err(refused("it is not sealed against writing")),
         Writable::ByBoth if is_closed => return Err(refused("it is sealed against writing")),
-        Writable::ByItsOwner | Writable::ByBoth => {}
+        Writable::Never if !seals.contains(SealFlags::WRITE) => {
+            return Err(refused("it is not sealed against its owner's writing"));
+        }
+        Writable::ByItsOwner | Writable::ByBoth | Writable::Never => {}
     }
     let unknown = |error: Errno| Error::system("cannot examine the other side's shared memory", error.into());
     let size = fstat(memory).map_err(unknown)?.st_size;

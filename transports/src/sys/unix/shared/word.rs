@@ -68,20 +68,12 @@ impl SharedWord {
     /// Blocks until somebody wakes those who sleep here, or the time has passed; not at all if the word is not
     /// `expected`. May also return for no reason.
     pub(crate) fn sleep(&self, expected: u32, timeout: Duration) {
-        // Even the longest time has fewer seconds than its type can count for billions of years.
-        let timeout = futex::Timespec {
-            tv_sec: i64::try_from(timeout.as_secs()).unwrap_or(i64::MAX),
-            tv_nsec: timeout.subsec_nanos().into(),
-        };
-        // However it ends, the caller looks for itself why. Without the flag for private words: the other side is
-        // another process.
-        let _ = futex::wait(self.word(), futex::Flags::empty(), expected, Some(&timeout));
+        sleep_on(self.word(), expected, timeout);
     }
 
     /// Wakes all that sleep here, in both processes.
     pub(crate) fn wake(&self) {
-        // It fails for no word that is mapped.
-        let _ = futex::wake(self.word(), futex::Flags::empty(), i32::MAX as u32);
+        wake_at(self.word());
     }
 
     #[inline]
@@ -90,4 +82,22 @@ impl SharedWord {
         // SAFETY: the word is inside the mapping, which outlives the reference, can be written, and is aligned.
         unsafe { AtomicU32::from_ptr(word.as_ptr()) }
     }
+}
+
+/// See [`SharedWord::sleep`].
+pub(super) fn sleep_on(word: &AtomicU32, expected: u32, timeout: Duration) {
+    // Even the longest time has fewer seconds than its type can count for billions of years.
+    let timeout = futex::Timespec {
+        tv_sec: i64::try_from(timeout.as_secs()).unwrap_or(i64::MAX),
+        tv_nsec: timeout.subsec_nanos().into(),
+    };
+    // However it ends, the caller looks for itself why. Without the flag for private words: the other side is
+    // another process.
+    let _ = futex::wait(word, futex::Flags::empty(), expected, Some(&timeout));
+}
+
+/// See [`SharedWord::wake`].
+pub(super) fn wake_at(word: &AtomicU32) {
+    // It fails for no word that is mapped.
+    let _ = futex::wake(word, futex::Flags::empty(), i32::MAX as u32);
 }

@@ -5,14 +5,14 @@
 macro_rules! crash_point {
     () => {
         #[cfg(all(any(test, feature = "crash-points"), not(all(test, loom))))]
-        $crate::sys::shm::crash::pass();
+        $crate::crash::pass();
     };
 }
 pub(crate) use crash_point;
 
 /// The environment variable that says at the how manieth point this process kills itself, counted from one.
 #[cfg(all(any(test, feature = "crash-points"), not(all(test, loom))))]
-pub(super) const VARIABLE: &str = "TRANSPORTS_CRASH_POINT";
+pub(crate) const VARIABLE: &str = "TRANSPORTS_CRASH_POINT";
 
 /// Counts a point, and ends there if it is the one that was asked for.
 #[cfg(all(any(test, feature = "crash-points"), not(all(test, loom))))]
