@@ -43,7 +43,7 @@ use crate::errors::Errors;
 /// - **The trait**, in which each `async fn` returns a future that is `Send`, with `Send + Sync + 'static` as its
 ///   super-traits. Whoever implements it writes plain `async fn`. A method with a body has that as its default.
 ///   `Arc<T>` implements it where `T` does.
-/// - **`StoreClient`**, which is `Clone`, with `connect`, `with_timeout`, and a method for each of the trait's. Such a
+/// - **`StoreClient`**, which is `Clone`, with `connect`, `with_timeout`, `alloc`, and a method for each of the trait's. Such a
 ///   method takes the same arguments and gives a `Call`, to be ended with `.await` or `.wait()`; the arguments' type is
 ///   `StoreGet` for `get`. `in_process` makes a client and its server in one process, for tests.
 /// - **`StoreServer<T>`**, what a server serves: `new`, `from_arc`, and `require_identity`, which refuses transports
@@ -73,6 +73,8 @@ use crate::errors::Errors;
 /// | `&str`, `&[u8]` | borrowed from the received message, where the codec allows, else from a decoded copy |
 /// | `&T`, `&[T]`, `&Path` | borrowed from the decoded value |
 /// | `Option<&T>`, `(u8, &str)` | likewise; inside an `Option` all is borrowed or nothing |
+/// | `Section<T>`, `View<T>` | memory that travels with the call; the client's method takes whatever can be made into one |
+/// | `SharedMut<T>` | memory that both sides write, as atomics; the client's method takes it or a reference to it |
 /// | `&Context` | the call's context; it is not on the wire, and the client's method does not have it |
 ///
 /// # Results

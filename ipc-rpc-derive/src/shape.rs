@@ -32,6 +32,8 @@ pub(crate) enum Form {
     /// `Result`, with the types that are written: an alias hides the second.
     Result(Box<Wire>, Option<Box<Wire>>),
     Tuple(Vec<Wire>),
+    /// `Section<T>`
+    Section,
     /// Anything else, by value.
     Value,
 }
@@ -61,7 +63,27 @@ impl Wire {
                     Borrowed::Some
                 }
             }
-            Form::Result(..) | Form::Value => Borrowed::Nothing,
+            Form::Result(..) | Form::Section | Form::Value => Borrowed::Nothing,
+        }
+    }
+
+    /// Whether a caller may pass what can be made into it.
+    pub(crate) fn converts(&self) -> bool {
+        match &self.form {
+            Form::Section => true,
+            Form::Value => is_section(&self.ty, "View") || is_section(&self.ty, "SharedMut"),
+            _ => false,
+        }
+    }
+
+    /// Whether there is a `Section` in it that has to be made ready to be sent.
+    pub(crate) fn settles(&self) -> bool {
+        match &self.form {
+            Form::Section => true,
+            Form::Option(inner) => inner.settles(),
+            Form::Result(ok, err) => ok.settles() || err.as_ref().is_some_and(|err| err.settles()),
+            Form::Tuple(elements) => elements.iter().any(Self::settles),
+            _ => false,
         }
     }
 
@@ -86,6 +108,10 @@ impl Wire {
             Form::Option(inner) => inner.leaves(),
             Form::Tuple(elements) => elements.iter().flat_map(Self::leaves).collect(),
             Form::Result(ok, Some(err)) => ok.leaves().into_iter().chain(err.leaves()).collect(),
+            Form::Section => vec![Leaf {
+                probes: false,
+                ..Leaf::of(&self.ty)
+            }],
             // What the alias hides can be asked for in the whole only.
             Form::Result(_, None) | Form::Value => vec![Leaf::of(&self.ty)],
         }
@@ -117,6 +143,7 @@ impl Wire {
                 let elements = elements.iter().map(Self::nested_shape);
                 quote_spanned!(span=> ::ipc_rpc::__private::TupleOf<(#(#elements,)*)>)
             }
+            Form::Section => quote_spanned!(span=> ::ipc_rpc::__private::SectionOf),
             Form::Value => Leaf::of(&self.ty).shape(),
         }
     }
@@ -148,7 +175,7 @@ impl Wire {
                 let elements = elements.iter().map(Self::decoded);
                 quote_spanned!(span=> (#(#elements,)*))
             }
-            Form::Result(..) | Form::Value => self.ty.to_token_stream(),
+            Form::Result(..) | Form::Section | Form::Value => self.ty.to_token_stream(),
         }
     }
 
@@ -181,6 +208,11 @@ impl Wire {
             type_arguments(path, name).is_some_and(|arguments| arguments.is_empty())
         }))
     }
+}
+
+/// Whether a type has this name, and one type as its argument.
+pub(crate) fn is_section(ty: &Type, name: &str) -> bool {
+    matches!(ty, Type::Path(path) if type_arguments(path, name).is_some_and(|arguments| arguments.len() == 1))
 }
 
 /// A type that serde handles as a whole.

@@ -6,7 +6,7 @@
 //! `(String, Vec<u8>) -> Result<u64>`: the types of the arguments that travel, then the type of the result; where
 //! - of a path only the last segment counts, and no lifetimes;
 //! - `&T`, `Box<T>`, `Rc<T>`, `Arc<T>` and `Cow<T>` count as `T`, `str` as `String`, `Path` as
-//!   `PathBuf` and so on, `[T]` as `Vec<T>`: they are the same on the wire;
+//!   `PathBuf` and so on, `[T]` as `Vec<T>`, `View<T>` as `Section<T>`: they are the same on the wire;
 //! - `-> ()` counts as no result;
 //! - a one-way method's text begins with `oneway `.
 //!
@@ -101,6 +101,10 @@ impl Form {
                 return self.ty(inner);
             }
         }
+        let name = match (self, name.as_str(), arguments.len()) {
+            (Self::Normal, "View", 1) => "Section".to_owned(),
+            _ => name,
+        };
         let arguments: Vec<String> = arguments
             .iter()
             .filter_map(|argument| match argument {
@@ -203,6 +207,7 @@ mod tests {
             (parse_quote!(Cow<'_, str>), parse_quote!(String)),
             (parse_quote!(Box<Node>), parse_quote!(Node)),
             (parse_quote!(&Path), parse_quote!(std::path::PathBuf)),
+            (parse_quote!(View<f32>), parse_quote!(ipc_rpc::Section<f32>)),
         ] {
             assert_eq!(normal(borrowed), normal(owned));
         }

@@ -2,8 +2,8 @@
 //!
 //! Several threads may wait on one connection. The one that gets the inbox is the *leader*: it reads for all, and
 //! blocks in the port. The others are *followers*: each parks until its own result is there or the leader leaves.
-//! No wake-up is lost: a follower enters the list before it tries the inbox, and a leader that leaves frees the inbox
-//! before it looks at the list, so one of the two sees the other.
+//! No wake-up is lost: a follower enters the list, and says that somebody is there, before it tries the inbox; a leader that
+//! leaves frees the inbox before it looks whether somebody is, so one of the two sees the other.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -74,7 +74,14 @@ pub(crate) fn block_until<R>(link: &Link, mut look: impl FnMut(&mut Out, &Waker)
                         hand_over(link);
                         return result;
                     }
-                    Look::NotYet(again) => (out.followers.enter(waker), out.core.poll_timeout(), again),
+                    Look::NotYet(again) => {
+                        if out.has_lenders() {
+                            link.call_for_room();
+                        }
+                        let ticket = out.followers.enter(waker);
+                        link.await_reader();
+                        (ticket, out.core.poll_timeout(), again)
+                    }
                 }
             };
             // The leader may have left between the first try and the entry.
@@ -96,12 +103,21 @@ fn lead<R>(link: &Link, inbox: &mut Inbox, look: &mut dyn FnMut(&mut Out) -> Loo
     loop {
         let (space, timeout, look_again) = {
             let mut out = link.out();
-            out.transmit();
+            // A call sends itself.
+            if out.has_unsent() && out.transmit_breaks() {
+                drop(out);
+                // The peer has gone, perhaps with a word that says why, which has not been read yet.
+                receive(link, inbox, Instant::now());
+                continue;
+            }
             if let Some(waker) = out.next_with_room(link) {
                 waker.wake();
             }
             match look(&mut out) {
-                Look::Done(result) => return result,
+                Look::Done(result) => {
+                    inbox.receiver.rest();
+                    return result;
+                }
                 Look::NotYet(again) => (out.blocked(), out.core.poll_timeout(), again),
             }
         };
@@ -153,6 +169,9 @@ fn receive(link: &Link, inbox: &mut Inbox, now: Instant) {
 
 /// Leaves the reader's place to somebody who still waits.
 pub(crate) fn hand_over(link: &Link) {
+    if !link.reader_is_awaited() {
+        return;
+    }
     // Somebody reads: that one will hand over in turn.
     if link.try_inbox().is_none() {
         return;
@@ -161,6 +180,9 @@ pub(crate) fn hand_over(link: &Link) {
     let next = out.followers.next();
     #[cfg(feature = "tokio")]
     out.drivers.wake_missed();
+    if out.followers.is_empty() {
+        link.forget_awaited();
+    }
     drop(out);
     if let Some(waker) = next {
         waker.wake();

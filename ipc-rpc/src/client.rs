@@ -5,11 +5,16 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use transports::{Endpoint, Peer, Scheme};
+use bytemuck::Pod;
+use transports::{DirectUsage, Endpoint, Peer, Scheme};
 
 use crate::connection::Fit;
 use crate::link::Link;
-use crate::{Child, Codec, Error, ErrorKind, MethodInfo, Outcome, Ping, ServiceInfo};
+use crate::section::Lender;
+use crate::{
+    Allocation, Child, Codec, Error, ErrorKind, MethodInfo, Outcome, Ping, Section, ServiceInfo, SharedMut,
+    Traffic, Word,
+};
 
 /// What every generated client can do, for code that is generic over services.
 pub trait ServiceClient: Clone + Send + Sync + 'static {
@@ -169,6 +174,13 @@ impl Client {
         self.link().carrier.scheme()
     }
 
+    /// What came of [`Endpoint::direct`](crate::Endpoint::direct) on this connection, by now: how many bodies this side has
+    /// lent and fetched. `None` if it was not asked for, or if this transport has none.
+    #[must_use]
+    pub fn direct(&self) -> Option<DirectUsage> {
+        self.link().carrier.direct()
+    }
+
     /// The codec that the handshake chose.
     #[must_use]
     pub fn codec(&self) -> Codec {
@@ -178,6 +190,123 @@ impl Client {
     /// Asks the server for a sign of life, past all services and handlers. The result is the time that it took.
     pub fn ping(&self) -> Ping<'_> {
         Ping::new(self)
+    }
+
+    /// Memory for `count` values that a call on this connection can take along without a copy; each generated client has it, too. It holds
+    /// zeros, or what was sent on this connection before. Never blocks.
+    ///
+    /// It comes from the connection's pool: at most 64 MiB together, with one section of the largest size that the endpoint's
+    /// `max_message` allows beyond them, each rounded up to a power of two. It is the pool's again when this side has dropped the
+    /// section, or view, and the other side has, too. [`Client::alloc_waiting`] waits for that moment.
+    ///
+    /// Below 16 KiB, in JSON, and on connections that carry no memory, it is private, and its values travel inside the message.
+    ///
+    /// # Errors
+    /// `Resource` if the budget is used up, or memory of this process; `TooLarge` above the endpoint's `max_message`; `Forked` in a fork of the
+    /// process that connected.
+    pub fn alloc<T: Pod>(&self, count: usize) -> Result<Section<T>, Error> {
+        self.alloc_as(count, false)
+    }
+
+    /// As [`Client::alloc`], but while the budget is used up it waits for memory to come back, from this side or the other: end it with `.await`,
+    /// or with [`Allocation::wait`]. So a program that produces faster than the other side consumes is held back by that, and holds no more
+    /// than the budget.
+    ///
+    /// Of several that wait, whoever looks first gets it; a large one may wait long beside small ones. It waits as long as a call of this client
+    /// would ([`Client::with_timeout`]), without a timeout for ever: whoever holds all of the memory himself waits in vain.
+    ///
+    /// ```
+    /// # #[cfg(feature = "tokio")]
+    /// # fn main() -> Result<(), ipc_rpc::Error> {
+    /// # #[ipc_rpc::service]
+    /// # trait Recorder { async fn record(&self, frame: ipc_rpc::View<u8>) -> u64; }
+    /// # struct Tape;
+    /// # impl Recorder for Tape { async fn record(&self, frame: ipc_rpc::View<u8>) -> u64 { frame.len() as u64 } }
+    /// let recorder = RecorderClient::in_process(Tape).wait()?;
+    /// for number in 0..100 {
+    ///     let mut frame = recorder.alloc_waiting::<u8>(8 << 20).wait()?;
+    ///     frame[0] = number;
+    ///     assert_eq!(recorder.record(frame).wait()?, 8 << 20);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// # #[cfg(not(feature = "tokio"))]
+    /// # fn main() {}
+    /// ```
+    ///
+    /// # Errors
+    /// `Deadline` when the time is over, what ended the connection if that ends, `Resource` if it is the process or the system that has no memory
+    /// left; otherwise as [`Client::alloc`].
+    pub fn alloc_waiting<T: Pod>(&self, count: usize) -> Allocation<'_, T> {
+        Allocation::new(self, count)
+    }
+
+    /// As [`Client::alloc`], but when it has been written, the system seals it: nobody can change it any more, and the other side reads
+    /// it in place without having to trust this one.
+    ///
+    /// That takes a memory of its own, which is made, sealed and passed on: some hundred times as long as taking memory from the pool, and
+    /// worth it for what is sent several times on this connection. Make it a [`View`](crate::View) then, and send clones of that.
+    ///
+    /// # Errors
+    /// As [`Client::alloc`].
+    pub fn alloc_sealed<T: Pod>(&self, count: usize) -> Result<Section<T>, Error> {
+        self.alloc_as(count, true)
+    }
+
+    /// Memory for `count` words that both sides read and write at any time, through atomic accesses: see [`SharedMut`]. All of them are zero.
+    /// Never blocks.
+    ///
+    /// It counts towards the same budget as the memory of [`Client::alloc`], until both sides have dropped it.
+    ///
+    /// # Errors
+    /// `Unsupported` where two processes cannot share memory: over `tcp:`, `pipe:` and `.stdio()`, between different users, in the codec JSON,
+    /// and on systems other than Linux. Otherwise as [`Client::alloc`].
+    pub fn alloc_shared<T: Word>(&self, count: usize) -> Result<SharedMut<T>, Error> {
+        self.link().check_ours()?;
+        Lender::alloc_shared(self.link().lender(self.codec()), count)
+    }
+
+    fn alloc_as<T: Pod>(&self, count: usize, sealed: bool) -> Result<Section<T>, Error> {
+        self.link().check_ours()?;
+        Lender::alloc(self.link().lender(self.codec()), count, sealed)
+    }
+
+    /// What this connection has carried so far, in both directions, for all clients that share it.
+    ///
+    /// ```
+    /// # #[cfg(feature = "tokio")]
+    /// # fn main() -> Result<(), ipc_rpc::Error> {
+    /// use ipc_rpc::{ServiceClient, View};
+    ///
+    /// #[ipc_rpc::service]
+    /// trait Scale {
+    ///     async fn weigh(&self, load: View<u8>) -> u64;
+    /// }
+    ///
+    /// struct Spring;
+    ///
+    /// impl Scale for Spring {
+    ///     async fn weigh(&self, load: View<u8>) -> u64 {
+    ///         load.iter().map(|&byte| u64::from(byte)).sum()
+    ///     }
+    /// }
+    ///
+    /// let scale = ScaleClient::in_process(Spring).wait()?;
+    /// let mut load = scale.alloc(1 << 20)?;
+    /// load.fill(1);
+    /// assert_eq!(scale.weigh(load).wait()?, 1 << 20);
+    ///
+    /// let traffic = scale.as_client().traffic();
+    /// assert_eq!((traffic.sent.section_messages, traffic.sent.section_bytes), (1, 1 << 20));
+    /// assert_eq!(traffic.pool_high_water, 1 << 20);
+    /// # Ok(())
+    /// # }
+    /// # #[cfg(not(feature = "tokio"))]
+    /// # fn main() {}
+    /// ```
+    #[must_use]
+    pub fn traffic(&self) -> Traffic {
+        self.link().traffic()
     }
 
     /// Closes the connection for all clients that share it: calls in flight end with `Closed`.

@@ -16,7 +16,7 @@ use transports::{Appearance, Channel, Endpoint, Port};
 
 use crate::blocking::{self, Look};
 use crate::connection::{CONNECTING_HANDSHAKE, ClosedBy, Config, Role, State};
-use crate::link::{Link, Out};
+use crate::link::{self, Link, Out};
 use crate::{Client, Codec, Error, ErrorKind, Limits, Outcome, Scheme, ServiceClient, child};
 
 /// The first pause between two attempts of [`Connect::retry`] where the system does not tell that a server has appeared;
@@ -55,6 +55,11 @@ struct Plan {
     /// How long a child may take to end after its connection.
     grace: Duration,
     max_message: Option<usize>,
+    direct: Option<bool>,
+    direct_from: Option<usize>,
+    pieces_from: Option<usize>,
+    piece_of: Option<usize>,
+    sections_from: Option<usize>,
 }
 
 enum Target {
@@ -103,6 +108,11 @@ impl<C: ServiceClient> Connect<C> {
             channel: None,
             grace: child::GRACE,
             max_message: None,
+            direct: None,
+            direct_from: None,
+            pieces_from: None,
+            piece_of: None,
+            sections_from: None,
         };
         Self {
             plan: Some(plan),
@@ -157,6 +167,35 @@ impl<C: ServiceClient> Connect<C> {
     /// is no endpoint at hand.
     pub fn max_message(self, bytes: usize) -> Self {
         self.with(|plan| plan.max_message = Some(bytes))
+    }
+
+    /// Has large bodies read out of their sender's memory, if the other side asks for that, too: `Endpoint::direct`, for where
+    /// there is no endpoint at hand.
+    pub fn direct(self, direct: bool) -> Self {
+        self.with(|plan| plan.direct = Some(direct))
+    }
+
+    /// From how many bytes on that is done with the bodies that this side sends: `Endpoint::direct_from`, for where there is
+    /// no endpoint at hand.
+    pub fn direct_from(self, bytes: usize) -> Self {
+        self.with(|plan| plan.direct_from = Some(bytes))
+    }
+
+    /// From how many bytes on the bodies that this side sends travel in pieces, over a stream:
+    /// `Endpoint::pieces_from`, for where there is no endpoint at hand.
+    pub fn pieces_from(self, bytes: usize) -> Self {
+        self.with(|plan| plan.pieces_from = Some(bytes))
+    }
+
+    /// The bytes of such a piece: `Endpoint::piece_of`, for where there is no endpoint at hand.
+    pub fn piece_of(self, bytes: usize) -> Self {
+        self.with(|plan| plan.piece_of = Some(bytes))
+    }
+
+    /// From how many bytes on the sections that this side sends travel beside a message: `Endpoint::sections_from`, for where there is
+    /// no endpoint at hand.
+    pub fn sections_from(self, bytes: usize) -> Self {
+        self.with(|plan| plan.sections_from = Some(bytes))
     }
 
     /// Connects a child over its standard input and output rather than a socket that it inherits: for one that
@@ -300,18 +339,38 @@ impl Plan {
             services: Arc::new([]),
             handshake_timeout: self.timeout.saturating_sub(started.elapsed()),
             keepalive: self.keepalive,
+            wishes: link::wishes(&port),
         };
         Link::new(port, config, self.limits.clone(), self.grace)
     }
 
     fn port(&mut self, deadline: Option<Instant>) -> Result<Port, Error> {
-        let max_message = self.max_message.unwrap_or(Endpoint::DEFAULT_MESSAGE_LIMIT);
+        let (max_message, direct, direct_from) = (self.max_message, self.direct, self.direct_from);
+        let (pieces_from, piece_of, sections_from) = (self.pieces_from, self.piece_of, self.sections_from);
+        let settings = |mut endpoint: Endpoint| {
+            if let Some(bytes) = max_message {
+                endpoint = endpoint.max_message(bytes);
+            }
+            if let Some(direct) = direct {
+                endpoint = endpoint.direct(direct);
+            }
+            if let Some(bytes) = direct_from {
+                endpoint = endpoint.direct_from(bytes);
+            }
+            if let Some(bytes) = pieces_from {
+                endpoint = endpoint.pieces_from(bytes);
+            }
+            if let Some(bytes) = piece_of {
+                endpoint = endpoint.piece_of(bytes);
+            }
+            if let Some(bytes) = sections_from {
+                endpoint = endpoint.sections_from(bytes);
+            }
+            endpoint
+        };
         Ok(match &mut self.target {
             Target::Endpoint(Ok(endpoint)) => {
-                let endpoint = match self.max_message {
-                    Some(bytes) => endpoint.clone().max_message(bytes),
-                    None => endpoint.clone(),
-                };
+                let endpoint = settings(endpoint.clone());
                 match (self.channel, transports::exec_command(&endpoint)) {
                     (None | Some(Channel::Socket), _) => transports::connect(&endpoint, deadline)?,
                     (Some(channel), Some(command)) => {
@@ -333,7 +392,7 @@ impl Plan {
             }
             Target::Child(command) => {
                 let command = command.take().ok_or_else(taken)?;
-                transports::spawn(command, self.channel.unwrap_or_default(), max_message)?
+                transports::spawn_with(command, self.channel.unwrap_or_default(), settings)?
             }
             #[cfg(feature = "tokio")]
             Target::InProcess(start) => start.take().ok_or_else(taken)?()?,

@@ -3,15 +3,20 @@
 use std::any::{Any, TypeId};
 use std::collections::HashMap;
 use std::future::Future;
+#[cfg(feature = "tokio")]
+use std::sync::atomic::fence;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Poll, Waker};
 use std::time::Instant;
 
-use transports::{Carrier, Peer, Scheme};
+use bytemuck::Pod;
+use transports::{Carrier, DirectUsage, Peer, Pool, Scheme};
 
-use crate::MethodInfo;
+use crate::section::Lender;
 use crate::sync::lock;
+use crate::traffic::Counters;
+use crate::{Error, MethodInfo, Section, SharedMut, Traffic, Word};
 
 /// The call that a handler serves: who calls, over which connection, until when. A method that takes `&Context` gets
 /// it; nothing of it is on the wire, and clients do not see the argument.
@@ -37,6 +42,13 @@ impl Context {
         self.connection.carrier.scheme()
     }
 
+    /// What came of [`Endpoint::direct`](crate::Endpoint::direct) on this connection, by now. See
+    /// [`Client::direct`](crate::Client::direct).
+    #[must_use]
+    pub fn direct(&self) -> Option<DirectUsage> {
+        self.connection.carrier.direct()
+    }
+
     /// The connection's number, unique in this process.
     #[must_use]
     pub fn connection_id(&self) -> u64 {
@@ -53,6 +65,37 @@ impl Context {
     #[must_use]
     pub fn method(&self) -> &'static str {
         self.method.name
+    }
+
+    /// Memory for a result of `count` values, as [`Client::alloc`](crate::Client::alloc) gives it for arguments.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn alloc<T: Pod>(&self, count: usize) -> Result<Section<T>, Error> {
+        Lender::alloc(self.connection.lender.as_ref(), count, false)
+    }
+
+    /// Memory for a result of `count` values, as [`Client::alloc_sealed`](crate::Client::alloc_sealed) gives it for arguments. It can be sent on
+    /// this connection only, any number of times: keep it under [`Context::connection_id`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn alloc_sealed<T: Pod>(&self, count: usize) -> Result<Section<T>, Error> {
+        Lender::alloc(self.connection.lender.as_ref(), count, true)
+    }
+
+    /// Memory for `count` words that both sides write, as [`Client::alloc_shared`](crate::Client::alloc_shared) gives it.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn alloc_shared<T: Word>(&self, count: usize) -> Result<SharedMut<T>, Error> {
+        Lender::alloc_shared(self.connection.lender.as_ref(), count)
+    }
+
+    /// What this connection has carried so far: see [`Client::traffic`](crate::Client::traffic).
+    #[must_use]
+    pub fn traffic(&self) -> Traffic {
+        self.connection.counters.traffic(self.connection.pool.as_ref())
     }
 
     /// The value of type `T` that `Server::on_connect` attached to this connection, if it did.
@@ -82,6 +125,10 @@ pub(crate) struct ConnectionInfo {
     pub(crate) id: u64,
     pub(crate) peer: Peer,
     pub(crate) carrier: Carrier,
+    pub(crate) pool: Option<Pool>,
+    /// Where memory for results comes from, if there is any and messages can refer to it.
+    pub(crate) lender: Option<Lender>,
+    pub(crate) counters: Arc<Counters>,
     pub(crate) attachments: Attachments,
 }
 
@@ -113,6 +160,8 @@ impl std::fmt::Debug for Attachments {
 pub(crate) struct Cancellation {
     cancelled: AtomicBool,
     wakers: Mutex<Vec<Waker>>,
+    /// Somebody has wanted to know.
+    watched: AtomicBool,
 }
 
 impl Cancellation {
@@ -130,6 +179,7 @@ impl Cancellation {
         if self.is_cancelled() {
             return Poll::Ready(());
         }
+        self.watched.store(true, Ordering::Relaxed);
         let mut wakers = lock(&self.wakers);
         if !wakers.iter().any(|known| known.will_wake(waker)) {
             wakers.push(waker.clone());
@@ -142,12 +192,22 @@ impl Cancellation {
         }
     }
 
-    /// Makes it fit for another call, if nobody else holds it.
+    /// Makes it fit for another call, if nobody else holds it. `other` is the second handle of the same owner, who gets it back. Nothing
+    /// is written if the call before was neither cancelled nor watched, which most are not.
     #[cfg(feature = "tokio")]
-    pub(crate) fn reset(this: &mut Arc<Self>) {
+    pub(crate) fn reset(this: &mut Arc<Self>, other: Arc<Self>) -> Arc<Self> {
+        if Arc::strong_count(this) == 2 {
+            // Whatever others did with it is seen.
+            fence(Ordering::Acquire);
+            if !this.cancelled.load(Ordering::Relaxed) && !this.watched.load(Ordering::Relaxed) {
+                return other;
+            }
+        }
+        drop(other);
         match Arc::get_mut(this) {
             Some(unique) => {
                 *unique.cancelled.get_mut() = false;
+                *unique.watched.get_mut() = false;
                 unique
                     .wakers
                     .get_mut()
@@ -156,6 +216,7 @@ impl Cancellation {
             }
             None => *this = Arc::default(),
         }
+        this.clone()
     }
 }
 

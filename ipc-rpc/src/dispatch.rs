@@ -11,10 +11,14 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{self, Poll};
 
+use transports::{Lease, buffers};
+
+use crate::call::delivered;
 use crate::codec::arguments::{ArgumentTuple, Arguments};
 use crate::codec::shape::{EncodeAs, Leaf, Ref};
-use crate::codec::{CodecErrorKind, MOVED};
+use crate::codec::{CodecErrorKind, Extras, MOVED};
 use crate::context::{Cancellation, ConnectionInfo};
+use crate::section::{Attached, Lender};
 use crate::{Codec, Context, Error, ErrorKind, Limits, MethodInfo, Outcome, ServiceInfo};
 
 /// A service that a server can serve; `#[ipc_rpc::service]` on `trait Store` implements it for `StoreServer<T>`.
@@ -41,6 +45,7 @@ struct State {
     codec: Codec,
     limits: Limits,
     body: Vec<u8>,
+    sections: Vec<Lease>,
     reply: Reply,
 }
 
@@ -51,6 +56,7 @@ impl Incoming {
         limits: Limits,
         max_reply: usize,
     ) -> Self {
+        let lender = connection.lender.clone();
         Self(Box::new(State {
             context: Context {
                 connection,
@@ -61,47 +67,55 @@ impl Incoming {
             codec,
             limits,
             body: Vec::new(),
+            sections: Vec::new(),
             reply: Reply {
                 codec,
                 limit: max_reply,
+                lender,
                 head: None,
                 body: Vec::new(),
+                attached: Attached::default(),
                 failure: None,
             },
         }))
     }
 
-    /// Makes it ready for another call: `body` is taken, and an old buffer left in its place.
+    /// Makes it ready for another call: `body` and `sections` are taken, and an old buffer left in place of the one. `cancellation` is
+    /// what [`Incoming::cancellation`] gave for the call before; that of this one is returned.
     pub(crate) fn refill(
         &mut self,
+        cancellation: Arc<Cancellation>,
         method: &'static MethodInfo,
         deadline: Option<std::time::Instant>,
         body: &mut Vec<u8>,
-    ) {
+        sections: Vec<Lease>,
+    ) -> Arc<Cancellation> {
         let state = &mut *self.0;
         state.context.method = method;
         state.context.deadline = deadline;
-        Cancellation::reset(&mut state.context.cancellation);
+        let cancellation = Cancellation::reset(&mut state.context.cancellation, cancellation);
         std::mem::swap(&mut state.body, body);
-        state.reply.head = None;
-        state.reply.body.clear();
+        state.sections = sections;
+        state.reply.clear();
         state.reply.failure = None;
+        cancellation
     }
 
-    pub(crate) fn cancellation(&self) -> &Arc<Cancellation> {
-        &self.0.context.cancellation
+    pub(crate) fn cancellation(&self) -> Arc<Cancellation> {
+        self.0.context.cancellation.clone()
     }
 
     pub(crate) fn reply_mut(&mut self) -> &mut Reply {
         &mut self.0.reply
     }
 
-    /// Gives back large buffers once there is nothing to do.
+    /// Gives back buffers of more than `capacity` bytes, once the call is answered.
     pub(crate) fn shrink(&mut self, capacity: usize) {
-        self.0.body.clear();
-        self.0.body.shrink_to(capacity);
-        self.0.reply.body.clear();
-        self.0.reply.body.shrink_to(capacity);
+        for buffer in [&mut self.0.body, &mut self.0.reply.body] {
+            if buffer.capacity() > capacity {
+                buffers::give(std::mem::take(buffer));
+            }
+        }
     }
 
     /// The ordinal of the method that is called.
@@ -119,6 +133,7 @@ impl Incoming {
                 codec: state.codec,
                 limits: &state.limits,
                 body: &state.body,
+                sections: std::mem::take(&mut state.sections),
             },
             &mut state.reply,
         )
@@ -127,6 +142,7 @@ impl Incoming {
     /// Ends a request for an ordinal that `dispatch` has no arm for.
     #[must_use]
     pub fn unknown(mut self) -> Self {
+        self.0.sections = Vec::new();
         let sentence = format!("the service has no method {}", self.0.context.method.name);
         self.0
             .reply
@@ -150,6 +166,7 @@ pub struct Payload<'a> {
     codec: Codec,
     limits: &'a Limits,
     body: &'a [u8],
+    sections: Vec<Lease>,
 }
 
 impl<'a> Payload<'a> {
@@ -157,10 +174,12 @@ impl<'a> Payload<'a> {
     ///
     /// # Errors
     /// `Decode`: the message is not what the signature says, or breaks the decoder's budget.
-    pub fn read<A: ArgumentTuple<'a>>(&self, method: &'static MethodInfo) -> Result<A::Values, Error> {
+    pub fn read<A: ArgumentTuple<'a>>(self, method: &'static MethodInfo) -> Result<A::Values, Error> {
         let seed = Arguments::<PhantomData<A>>::expecting(method.arguments);
         let budget = self.limits.budget(self.body.len());
-        self.codec.decode_seed(self.body, seed, &budget).map_err(|error| {
+        let sections = delivered(self.sections, self.limits);
+        let values = self.codec.decode_seed(self.body, seed, &budget, sections);
+        values.map_err(|error| {
             let sentence = format!("the arguments do not match {}: {error}", method.signature);
             Error::new(ErrorKind::Decode, sentence).with_outcome(Outcome::RejectedByPeer)
         })
@@ -171,24 +190,31 @@ impl<'a> Payload<'a> {
 pub struct Reply {
     codec: Codec,
     limit: usize,
+    lender: Option<Lender>,
     /// What precedes the body, if that is the handler's own byte string.
     head: Option<[u8; 8]>,
     body: Vec<u8>,
+    attached: Attached,
     failure: Option<Error>,
 }
 
 impl Reply {
     /// Encodes the handler's value, or takes it as it is if it is a large byte string.
     pub fn write<S: EncodeAs<T>, T>(&mut self, value: T) {
-        let Err(value) = self.take::<S, T>(value) else {
+        let Err(mut value) = self.take::<S, T>(value) else {
             return;
         };
-        self.body.clear();
-        if let Err(error) = self
-            .codec
-            .encode(&Ref::<S, T>::new(&value), &mut self.body, self.limit)
-        {
-            let error = match error.kind {
+        self.clear();
+        S::settle(&mut value);
+        let value = Ref::<S, T>::new(&value);
+        let extras = Extras {
+            lent: None,
+            lender: self.lender.as_ref().filter(|_| self.codec == Codec::Bincode),
+        };
+        let encoded = self.codec.encode_with(&value, &mut self.body, self.limit, extras);
+        match encoded {
+            Ok(beside) => self.attached = beside.attached,
+            Err(error) => self.fail(match error.kind {
                 CodecErrorKind::TooLarge { .. } => Error::new(
                     ErrorKind::TooLarge,
                     format!(
@@ -196,8 +222,7 @@ impl Reply {
                     ),
                 ),
                 _ => Error::new(ErrorKind::Encode, format!("the result cannot be sent: {error}")),
-            };
-            self.fail(error);
+            }),
         }
     }
 
@@ -214,9 +239,14 @@ impl Reply {
 
     /// Ends the call with an error instead of a value.
     pub fn fail(&mut self, error: Error) {
+        self.clear();
+        self.failure = Some(error);
+    }
+
+    fn clear(&mut self) {
         self.head = None;
         self.body.clear();
-        self.failure = Some(error);
+        self.attached = Attached::default();
     }
 
     /// Ends a one-way call.
@@ -228,9 +258,14 @@ impl Reply {
         self.failure.take()
     }
 
-    /// The encoded value, in two parts.
-    pub(crate) fn parts_mut(&mut self) -> (&[u8], &mut Vec<u8>) {
-        (self.head.as_ref().map_or(&[], |head| head), &mut self.body)
+    /// The encoded value, in two parts, and what is attached to it.
+    pub(crate) fn parts_mut(&mut self) -> (&[u8], &mut Vec<u8>, Attached) {
+        let attached = std::mem::take(&mut self.attached);
+        (
+            self.head.as_ref().map_or(&[], |head| head),
+            &mut self.body,
+            attached,
+        )
     }
 }
 

@@ -5,33 +5,39 @@
 
 use std::future::Future;
 use std::ops::ControlFlow;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use tokio::runtime::{Handle, Id};
+use tokio::runtime::{Handle, Id, RuntimeFlavor};
 use tokio::time::Sleep;
 use transports::reactor::Source;
-use transports::{Flushed, Spun};
+use transports::{Flushed, Spun, buffers};
 
 use crate::connection::{ClosedBy, State};
-use crate::link::{Arrived, Inbox, Link, NO_SERVER, Out, wake_all};
+use crate::link::{Arrived, IDLE_CAPACITY, Inbox, Link, NO_SERVER, Out, wake_all};
 use crate::serving::{Call, Serving};
 use crate::{Error, ErrorKind, in_place};
 
 /// Looks and messages, one after the other, before other tasks of the thread get their turn.
 const BATCH: usize = 1024;
 
-/// Time after which they get it anyway: handlers may be slow.
-const SLICE: Duration = Duration::from_micros(500);
+/// Time after which they get it anyway: handlers may be slow. On a runtime of one thread, other connections wait for the end of it,
+/// since nobody else asks the reactor, which takes about half a microsecond. Where there are several, another one sees to them,
+/// and is woken for nothing each time that this one gives way: some 10 µs, of which 1 call in 100 must not see anything.
+const SLICE: Duration = Duration::from_micros(100);
+const SLICE_OF_SEVERAL: Duration = Duration::from_micros(500);
 
-/// How long a connection keeps large buffers with nothing to do, and what it keeps then.
+/// How long a connection keeps large buffers with nothing to do.
 const IDLE: Duration = Duration::from_secs(1);
-const IDLE_CAPACITY: usize = 64 << 10;
 
 /// How long after calls that got their replies in place the port is told to tell of news again.
 const CEASED: Duration = Duration::from_millis(1);
+
+/// How often, at most, a driver is woken only to tell the other side of sections that were given back. What else is sent takes such
+/// news along, at once.
+const NEWS_OF_MEMORY: Duration = Duration::from_millis(1);
 
 /// The current runtime, or an error that says what needs it.
 pub(crate) fn runtime(what: &str) -> Result<Handle, Error> {
@@ -67,6 +73,8 @@ pub(crate) fn ensure(link: &Arc<Link>, out: &mut Out) -> Result<(), Error> {
 pub(crate) struct Driver {
     link: Arc<Link>,
     runtime: Id,
+    /// How long one poll may take.
+    slice: Duration,
     source: Option<Source>,
     timer: Option<Pin<Box<Sleep>>>,
     /// When the timer rings.
@@ -83,20 +91,36 @@ pub(crate) struct Driver {
     later: bool,
     /// Until when the rest of a message must have arrived.
     late: Option<Instant>,
+    /// There was a time when no timer was needed.
+    settled: bool,
     /// Nothing more will come.
     ended: bool,
     /// Until when a closed connection stays, so that its peer gets to read why it was closed.
     linger: Option<Instant>,
     serving: Option<Serving>,
+    memory: Memory,
+}
+
+/// When to look after the connection's memory.
+#[derive(Default)]
+struct Memory {
+    /// What [`crate::nudge::Nudge`] wakes.
+    waker: Option<Waker>,
+    /// When news of it may wake this driver again.
+    tell: Option<Instant>,
 }
 
 impl Driver {
     fn new(link: Arc<Link>, out: &mut Out, runtime: &Handle, serving: Option<Serving>) -> Self {
         out.drivers.enter(runtime.id());
-        let runtime = runtime.id();
+        let slice = match runtime.runtime_flavor() {
+            RuntimeFlavor::CurrentThread => SLICE,
+            _ => SLICE_OF_SEVERAL,
+        };
         Self {
             link,
-            runtime,
+            runtime: runtime.id(),
+            slice,
             source: None,
             timer: None,
             armed: None,
@@ -106,9 +130,11 @@ impl Driver {
             check: None,
             later: false,
             late: None,
+            settled: false,
             ended: false,
             linger: None,
             serving,
+            memory: Memory::default(),
         }
     }
 
@@ -139,17 +165,18 @@ impl Driver {
         let Self { link, serving, .. } = self;
         let Some(mut inbox) = link.try_inbox() else {
             // Somebody else reads, and wakes this driver on leaving; unless that was between the try and this note.
-            link.out().drivers.miss();
-            self.missed = true;
-            return link.try_inbox().is_none();
+            let mut out = link.out();
+            out.drivers.miss();
+            link.await_reader();
+            drop(out);
+            self.missed = link.try_inbox().is_none();
+            return self.missed;
         };
-        let mut now = Instant::now();
         let asleep = loop {
             let mut messages = 0;
-            let drained = inbox.receive(link, now, |arrived, body| {
+            let drained = inbox.receive(link, budget.now, |arrived, body| {
                 messages += 1;
-                serve(link, serving.as_mut(), arrived, body);
-                let congested = serving.is_some() && link.out().congested(&link.limits);
+                let congested = serve(link, serving.as_mut(), arrived, body);
                 if congested || !budget.spend() {
                     ControlFlow::Break(())
                 } else {
@@ -165,11 +192,18 @@ impl Driver {
                 if !inbox.receiver.spins() || !link.send_answers() {
                     break true;
                 }
-                now = Instant::now();
             }
-            match wait(link, &mut inbox) {
-                Spun::AtOnce => {}
-                Spun::News => now = Instant::now(),
+            let (spun, space) = wait(link, &mut inbox);
+            match spun {
+                Spun::AtOnce | Spun::News => {
+                    if spun == Spun::News {
+                        budget.now = Instant::now();
+                    }
+                    // It may have been room.
+                    if space && !link.send_answers() {
+                        break true;
+                    }
+                }
                 Spun::Later => {
                     self.later = true;
                     break true;
@@ -178,7 +212,7 @@ impl Driver {
                     if inbox.receiver.arm() {
                         break true;
                     }
-                    now = Instant::now();
+                    budget.now = Instant::now();
                 }
             }
         };
@@ -187,6 +221,37 @@ impl Driver {
         drop(inbox);
         link.out().drivers.wake_missed();
         asleep
+    }
+
+    /// Looks again after others have had their turn, if that is all that is due, which it is many times over where several
+    /// connections are busy: what came is dealt with. True: others are to have their turn again, and that is all.
+    fn looks_again(&mut self) -> bool {
+        if !std::mem::take(&mut self.later) || self.late.is_some() || !self.is_at_ease() {
+            return false;
+        }
+        let spun = match self.link.try_inbox() {
+            Some(mut inbox) => inbox.receiver.spin(false, true),
+            None => return false,
+        };
+        match spun {
+            Spun::Later => return true,
+            Spun::Sleep => return false,
+            Spun::News | Spun::AtOnce => {}
+        }
+        let seen = self.receive(&mut Budget::new(self.slice));
+        self.missed |= !seen;
+        std::mem::take(&mut self.later) && self.late.is_none() && self.is_at_ease()
+    }
+
+    /// Whether nothing is due but to receive.
+    fn is_at_ease(&self) -> bool {
+        let out = self.link.out();
+        let congested = self.serving.is_some() && out.congested(&self.link.limits);
+        !congested
+            && !out.drivers.flush_is_requested()
+            && !out.blocked()
+            && out.core.state() == State::Open
+            && out.core.poll_timeout().is_none()
     }
 
     /// Whether calls look at the port in place, so that this driver would only be in their way. It comes back to see whether
@@ -214,11 +279,14 @@ impl Driver {
         let (blocked, deadline, closed_by) = {
             let mut out = self.link.out();
             out.drivers.wait(self.runtime, cx.waker());
-            let blocked = out.transmit() == Flushed::Blocked;
+            out.transmit();
+            let blocked = out.blocked();
             let room = out.next_with_room(&self.link);
             let woken = out.settle();
             let closed_by = out.core.close_reason().map(|reason| reason.by);
-            let state = (blocked, out.core.poll_timeout(), closed_by);
+            let deadline = out.core.poll_timeout();
+            out.drivers.note_deadline(self.runtime, deadline);
+            let state = (blocked, deadline, closed_by);
             drop(out);
             wake_all(room.into_iter().chain(woken));
             state
@@ -239,12 +307,17 @@ impl Driver {
     /// Sees to it that this task is woken at the next deadline; what is due now is done now.
     fn arm(&mut self, deadline: Option<Instant>, cx: &mut Context<'_>) -> ControlFlow<()> {
         let idle = self.busy.map(|busy| busy + IDLE);
-        let Some(next) = [deadline, idle, self.late, self.linger, self.check]
+        let tell = self.memory.tell;
+        let Some(next) = [deadline, idle, self.late, self.linger, self.check, tell]
             .into_iter()
             .flatten()
             .min()
         else {
             self.armed = None;
+            if !std::mem::replace(&mut self.settled, true) {
+                // The handshake is over. Its timer would wake each of thousands of idle connections for nothing.
+                self.timer = None;
+            }
             return ControlFlow::Continue(());
         };
         let timer = self
@@ -272,6 +345,7 @@ impl Driver {
             if idle.is_some_and(|idle| now >= idle) {
                 self.shrink();
             }
+            self.tend_memory(now);
             cx.waker().wake_by_ref();
         }
         ControlFlow::Continue(())
@@ -280,12 +354,35 @@ impl Driver {
     /// Comes back once the callers that were answered have run, if they are several: most of them call again, and their
     /// requests then leave together. If each of them woke this task instead, a multi-thread runtime would run it right
     /// behind that one, and each request would leave alone.
-    fn follow_callers(&self, cx: &Context<'_>) {
+    fn follow_callers(&self, cx: &mut Context<'_>) {
         let mut out = self.link.out();
         if out.drivers.follow() {
             drop(out);
-            // A task that wakes itself runs again behind all that are ready now.
-            cx.waker().wake_by_ref();
+            give_way(cx);
+        }
+    }
+
+    /// Sees whether the connection's memory wants something.
+    fn watch_memory(&mut self, cx: &Context<'_>) {
+        let nudge = &self.link.nudge;
+        if self.link.pool().is_none() {
+            return;
+        }
+        let Memory { waker, tell } = &mut self.memory;
+        if !waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+            nudge.enter(cx.waker(), waker.as_ref());
+            *waker = Some(cx.waker().clone());
+        }
+        if tell.is_none() && nudge.is_unsent() {
+            *tell = Some(Instant::now() + NEWS_OF_MEMORY);
+        }
+    }
+
+    /// Does for the connection's memory what is due.
+    fn tend_memory(&mut self, now: Instant) {
+        if self.memory.tell.is_some_and(|tell| now >= tell) {
+            self.memory.tell = None;
+            self.link.nudge.clear_unsent();
         }
     }
 
@@ -293,10 +390,11 @@ impl Driver {
     fn shrink(&mut self) {
         self.busy = None;
         if let Some(mut inbox) = self.link.try_inbox() {
-            inbox.message.body.clear();
-            inbox.message.body.shrink_to(IDLE_CAPACITY);
+            if inbox.message.body.capacity() > IDLE_CAPACITY {
+                buffers::give(std::mem::take(&mut inbox.message.body));
+            }
         }
-        self.link.shrink(IDLE_CAPACITY);
+        self.link.shrink();
         if let Some(serving) = &mut self.serving {
             serving.shrink(IDLE_CAPACITY);
         }
@@ -312,6 +410,13 @@ impl Future for Driver {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = &mut *self;
+        this.watch_memory(cx);
+        if this.looks_again() {
+            this.later = true;
+            this.follow_callers(cx);
+            give_way(cx);
+            return Poll::Pending;
+        }
         let source = match this.source.take() {
             Some(source) => source,
             None => match this.link.source() {
@@ -322,7 +427,7 @@ impl Future for Driver {
                 }
             },
         };
-        let mut budget = Budget::new();
+        let mut budget = Budget::new(this.slice);
         // What the reactor told of was lost on the look that found somebody else reading.
         let mut unannounced = std::mem::take(&mut this.missed);
         let ended = loop {
@@ -335,31 +440,54 @@ impl Future for Driver {
             }
             let congested = this.serving.is_some() && this.link.out().congested(&this.link.limits);
             let mut received = std::mem::take(&mut unannounced);
+            // It has looked, and whatever comes from now on wakes this task.
+            let mut sleeps = false;
             if received {
                 unannounced = !this.receive(&mut budget);
             } else if !congested {
-                match source.poll_recv(cx, || this.receive(&mut budget)) {
+                let mut looked = false;
+                let look = || {
+                    looked = true;
+                    this.receive(&mut budget)
+                };
+                match source.poll_recv(cx, look) {
                     Poll::Ready(Ok(())) => received = true,
                     Poll::Ready(Err(error)) => this.fail(error),
-                    Poll::Pending => {}
+                    Poll::Pending => sleeps = looked,
                 }
             }
-            if std::mem::take(&mut this.later) {
-                // A task that wakes itself runs again behind all that are ready now.
-                cx.waker().wake_by_ref();
+            if this.later {
+                give_way(cx);
                 break this.turn(cx).is_break();
             }
-            if received {
+            if (received || sleeps) && this.link.holds_large() {
                 this.busy = Some(budget.started);
+            }
+            if sleeps && this.turn(cx).is_break() {
+                break true;
+            }
+            if received {
+                if this.missed {
+                    // Looking again would find that one reading until it leaves.
+                    break false;
+                }
                 if budget.is_spent() {
                     this.missed |= unannounced;
-                    cx.waker().wake_by_ref();
+                    give_way(cx);
                     break this.turn(cx).is_break();
                 }
                 continue;
             }
             if this.link.out().blocked() {
-                match source.poll_space(cx, || this.link.out().flush() == Flushed::Blocked) {
+                if this.link.out().has_room_for_later() {
+                    give_way(cx);
+                    break false;
+                }
+                let is_blocked = || {
+                    let mut out = this.link.out();
+                    out.flush() == Flushed::Blocked && !out.has_room_for_later()
+                };
+                match source.poll_space(cx, is_blocked) {
                     Poll::Ready(Ok(())) => continue,
                     Poll::Ready(Err(error)) => {
                         this.fail(error);
@@ -381,6 +509,9 @@ impl Future for Driver {
 
 impl Drop for Driver {
     fn drop(&mut self) {
+        if let Some(waker) = &self.memory.waker {
+            self.link.nudge.leave(waker);
+        }
         let mut out = self.link.out();
         out.drivers.leave(self.runtime);
         let woken = if self.serving.is_some() {
@@ -396,24 +527,42 @@ impl Drop for Driver {
     }
 }
 
+/// Has this task run again once all that are ready have run, and the reactor has been asked for news. A task that woke itself would
+/// keep the reactor from being asked for dozens of polls, and on a multi-thread runtime wake another worker besides.
+fn give_way(cx: &mut Context<'_>) {
+    // Its first poll hands the waker over, and is never the last.
+    let _ = pin!(tokio::task::yield_now()).poll(cx);
+}
+
 /// How much one poll may do.
 struct Budget {
     started: Instant,
+    /// The time, up to a few messages ago.
+    now: Instant,
+    slice: Duration,
     left: usize,
 }
 
 impl Budget {
-    fn new() -> Self {
+    fn new(slice: Duration) -> Self {
+        let started = Instant::now();
         Self {
-            started: Instant::now(),
+            started,
+            now: started,
+            slice,
             left: BATCH,
         }
     }
 
     fn spend(&mut self) -> bool {
         // The clock is read for every eighth message.
-        if self.left == 0 || (self.left % 8 == 0 && self.started.elapsed() > SLICE && self.left < BATCH) {
-            self.left = 0;
+        if self.left % 8 == 0 && self.left < BATCH {
+            self.now = Instant::now();
+            if self.now - self.started > self.slice {
+                self.left = 0;
+            }
+        }
+        if self.left == 0 {
             return false;
         }
         self.left -= 1;
@@ -425,52 +574,68 @@ impl Budget {
     }
 }
 
-/// Deals with one message.
-fn serve(link: &Arc<Link>, serving: Option<&mut Serving>, arrived: Arrived, body: &mut Vec<u8>) {
-    match (arrived, serving) {
-        (Arrived::Nothing | Arrived::LastReply, _) => {}
-        (
-            Arrived::Request {
-                id,
-                ordinal,
-                deadline,
-                one_way,
-            },
-            Some(serving),
-        ) => {
+/// Deals with one message. Whether a client is not to be served further for the time being.
+#[inline]
+fn serve(link: &Arc<Link>, serving: Option<&mut Serving>, arrived: Arrived, body: &mut Vec<u8>) -> bool {
+    match arrived {
+        Arrived::Nothing | Arrived::LastReply => serving.is_some() && link.out().congested(&link.limits),
+        Arrived::Request {
+            id,
+            ordinal,
+            deadline,
+            one_way,
+            sections,
+        } => {
+            let Some(serving) = serving else {
+                link.refuse(id);
+                return false;
+            };
             let call = Call {
                 id,
                 ordinal,
                 deadline,
                 one_way,
             };
-            serving.begin(link, call, body);
+            serving.begin(link, call, body, sections)
         }
-        (Arrived::Connect { blob }, Some(serving)) => serving.decide(link, &blob),
-        (Arrived::Request { id, .. }, None) => link.refuse(id),
-        (Arrived::Connect { .. }, None) => link.close(ErrorKind::Protocol, NO_SERVER),
+        Arrived::Connect { blob } => {
+            match serving {
+                Some(serving) => serving.decide(link, &blob),
+                None => link.close(ErrorKind::Protocol, NO_SERVER),
+            }
+            false
+        }
     }
 }
 
-/// Looks again at a port that has nothing, for as long as that pays.
-fn wait(link: &Link, inbox: &mut Inbox) -> Spun {
+/// Looks again at a port that has nothing, for as long as that pays. True: also for room to send.
+fn wait(link: &Link, inbox: &mut Inbox) -> (Spun, bool) {
     if !inbox.receiver.spins() {
-        return Spun::Sleep;
+        return (Spun::Sleep, false);
     }
     let (space, busy) = {
         let out = link.out();
         let space = out.blocked();
+        if out.has_busy_lenders() {
+            return (Spun::Later, false);
+        }
         if link.is_connecting() && !space {
             // Replies are all that a client looks for, and its callers have to get those that are there first.
-            if out.core.in_flight() == 0 {
-                return Spun::Sleep;
+            let calls = out.core.in_flight() > 0;
+            if !calls && !in_place::others_call() {
+                return (Spun::Sleep, false);
             }
             if out.drivers.has_answered() {
-                return Spun::Later;
+                return (Spun::Later, false);
+            }
+            if !calls {
+                // Callers of several connections take turns: the one of this will be back in a moment.
+                drop(out);
+                return (inbox.receiver.spin(false, true), false);
             }
         }
         // Handlers that wait for something may need this very thread.
         (space, !out.running.is_empty())
     };
-    inbox.receiver.spin(space, busy)
+    (inbox.receiver.spin(space, busy), space)
 }

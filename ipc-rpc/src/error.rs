@@ -245,10 +245,11 @@ impl From<std::convert::Infallible> for Error {
     }
 }
 
-impl From<transports::Error> for Error {
-    fn from(error: transports::Error) -> Self {
+impl Error {
+    /// What a kind of the transports' is called here.
+    pub(crate) fn from_transport_kind(kind: transports::ErrorKind) -> ErrorKind {
         use transports::ErrorKind as T;
-        let kind = match error.kind() {
+        match kind {
             T::InvalidEndpoint | T::Unsupported => ErrorKind::Unsupported,
             T::NotConnected => ErrorKind::NotConnected,
             T::InUse => ErrorKind::Busy,
@@ -260,7 +261,13 @@ impl From<transports::Error> for Error {
             T::Deadline => ErrorKind::Deadline,
             T::Forked => ErrorKind::Forked,
             _ => ErrorKind::Io,
-        };
+        }
+    }
+}
+
+impl From<transports::Error> for Error {
+    fn from(error: transports::Error) -> Self {
+        let kind = Self::from_transport_kind(error.kind());
         Self::new(kind, error.to_string()).with_source(error)
     }
 }

@@ -13,7 +13,7 @@ use crate::catalogue::Catalogue;
 use crate::connection::{Config, Role};
 use crate::driver::Driver;
 use crate::gate::Gate;
-use crate::link::{Link, Share};
+use crate::link::{self, Link, Share};
 use crate::serving::Serving;
 use crate::sync::lock;
 use crate::{Codec, Error, ErrorKind, Limits};
@@ -80,6 +80,7 @@ impl Hub {
             services: self.catalogue.offered(),
             handshake_timeout: self.gate.limits.handshake,
             keepalive: self.gate.keepalive,
+            wishes: link::wishes(&port),
         };
         // It fails only for services that no handshake can tell of, which `listen` has refused.
         let Ok(link) = Link::new(port, config, self.gate.limits.clone(), Duration::ZERO) else {

@@ -5,35 +5,72 @@
 //! timer, once such calls have ceased, and has the port tell it of news again.
 
 use std::ops::ControlFlow;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use transports::{Scheme, Spun};
 
 use crate::ErrorKind;
 use crate::link::{Arrived, Inbox, Link, NO_SERVER, Out, wake_all};
 
-/// One call in the whole process: others may need the thread.
-struct Turn;
+/// How long a call with large bodies looks itself before other tasks of the thread get their turn.
+const MOST: Duration = Duration::from_micros(50);
 
-static TAKEN: AtomicBool = AtomicBool::new(false);
+/// A call among all async calls of the process that are in flight where looking in place pays, while it lasts. Several of
+/// them, on whatever connections, leave the looking to their drivers: a call that keeps the thread keeps all others from
+/// being made, and those of its own connection would win every time.
+pub(crate) struct Flight {
+    /// Both this call and the one that began before it had nobody beside them. Callers that take turns are alone now and then:
+    /// one such moment does not make the next call the only one.
+    began_alone: bool,
+}
 
-impl Turn {
-    fn take() -> Option<Self> {
-        let free = !TAKEN.load(Ordering::Relaxed) && !TAKEN.swap(true, Ordering::Acquire);
-        free.then_some(Self)
+static IN_FLIGHT: AtomicUsize = AtomicUsize::new(0);
+
+/// Whether the call that began last was alone.
+static LAST_WAS_ALONE: AtomicBool = AtomicBool::new(true);
+
+impl Flight {
+    pub(crate) fn begin() -> Self {
+        let alone = IN_FLIGHT.fetch_add(1, Ordering::Relaxed) == 0;
+        let before = LAST_WAS_ALONE.load(Ordering::Relaxed);
+        // Written only if it changes: callers on several threads share the line.
+        if alone != before {
+            LAST_WAS_ALONE.store(alone, Ordering::Relaxed);
+        }
+        Self {
+            began_alone: alone && before,
+        }
+    }
+
+    /// Whether it is the only one. At most one call is, since each of two that are in flight counts the other.
+    fn is_alone(&self) -> bool {
+        self.began_alone && IN_FLIGHT.load(Ordering::Relaxed) == 1
     }
 }
 
-impl Drop for Turn {
+impl Drop for Flight {
     fn drop(&mut self) {
-        TAKEN.store(false, Ordering::Release);
+        IN_FLIGHT.fetch_sub(1, Ordering::Relaxed);
     }
+}
+
+/// Whether async calls of this process are in flight, on whatever connections.
+pub(crate) fn others_call() -> bool {
+    IN_FLIGHT.load(Ordering::Relaxed) > 0
 }
 
 /// Looks for a moment, until `look` gives a result. Without one, the driver is told of what comes.
-pub(crate) fn wait<R>(link: &Link, mut look: impl FnMut(&mut Out) -> Option<R>) -> Option<R> {
-    let result = lead(link, &mut look);
+pub(crate) fn wait<R>(
+    link: &Link,
+    flight: &Flight,
+    mut look: impl FnMut(&mut Out) -> Option<R>,
+) -> Option<R> {
+    let result = if flight.is_alone() {
+        lead(link, &mut look)
+    } else {
+        None
+    };
     let mut out = link.out();
     if result.is_some() {
         out.drivers.note_in_place();
@@ -58,11 +95,12 @@ fn lead<R>(link: &Link, look: &mut dyn FnMut(&mut Out) -> Option<R>) -> Option<R
     if link.out().core.in_flight() != 1 {
         return None;
     }
-    let _turn = Turn::take()?;
     inbox.receiver.disarm();
     let mut now = Instant::now();
+    let until = now + MOST;
+    let mut space = link.out().blocked();
     loop {
-        match inbox.receiver.spin(false, false) {
+        match inbox.receiver.spin(space, false) {
             Spun::AtOnce => {}
             Spun::News => now = Instant::now(),
             Spun::Later | Spun::Sleep => {
@@ -73,11 +111,29 @@ fn lead<R>(link: &Link, look: &mut dyn FnMut(&mut Out) -> Option<R>) -> Option<R
             }
         }
         receive(link, &mut inbox, now);
-        if let Some(result) = look(&mut link.out()) {
+        let mut out = link.out();
+        if space {
+            out.transmit();
+        }
+        if let Some(result) = look(&mut out) {
+            inbox.receiver.rest();
             return Some(result);
         }
+        space = out.blocked();
+        drop(out);
         if inbox.ended {
             return None;
+        }
+        // A small call is over by now, or nothing comes.
+        if space || inbox.receiver.in_progress() {
+            now = Instant::now();
+            if now >= until {
+                if !inbox.receiver.arm() {
+                    // What is there by now is announced to nobody.
+                    link.out().drivers.wake();
+                }
+                return None;
+            }
         }
     }
 }

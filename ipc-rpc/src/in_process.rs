@@ -31,7 +31,7 @@ fn serve_one(service: impl Service) -> Result<Port, Error> {
 }
 
 /// The runtime of services whose clients have none.
-fn background() -> Result<Handle, Error> {
+pub(crate) fn background() -> Result<Handle, Error> {
     static BACKGROUND: OnceLock<Result<Runtime, std::io::Error>> = OnceLock::new();
     let runtime = BACKGROUND.get_or_init(|| {
         tokio::runtime::Builder::new_multi_thread()

@@ -47,6 +47,10 @@
 //! time, and serve from a multi-thread runtime.
 #![forbid(unsafe_code)]
 
+/// What the macro writes names this crate as its users do.
+#[cfg(test)]
+extern crate self as ipc_rpc;
+
 #[doc(hidden)]
 #[path = "private.rs"]
 pub mod __private;
@@ -85,16 +89,21 @@ mod in_place;
 mod in_process;
 mod limits;
 mod link;
+mod nudge;
 mod ping;
+mod section;
 #[cfg(feature = "tokio")]
 mod server;
 mod service;
 #[cfg(feature = "tokio")]
 mod serving;
 mod sync;
+mod traffic;
 mod transmit;
 mod waitlist;
 
+/// Which types a [`Section`] can hold: [`bytemuck::Pod`], to be derived.
+pub use bytemuck;
 pub use call::Call;
 pub use child::{Child, Exit};
 pub use client::{Client, ServiceClient};
@@ -109,10 +118,12 @@ pub use gate::{ConnectRequest, Reject};
 pub use ipc_rpc_derive::service;
 pub use limits::Limits;
 pub use ping::Ping;
+pub use section::{Allocation, Plain, Section, SharedMut, View, Word};
 #[cfg(feature = "tokio")]
 pub use server::{Listening, Run, Server, ServerHandle, activated, serve, serve_inherited};
 pub use service::{MethodInfo, ServiceInfo};
-pub use transports::{Endpoint, Identity, Peer, Scheme, ServerEntry, Wait};
+pub use traffic::{Tiers, Traffic};
+pub use transports::{DirectState, DirectUsage, Endpoint, Identity, Peer, Scheme, ServerEntry, Wait};
 
 /// What is being served under names in this user's runtime directory, by name: see [`ServerEntry`]. It needs no
 /// runtime. Sockets at paths of their own, abstract names, `tcp:` and `mem:` are not among it: nothing keeps a list

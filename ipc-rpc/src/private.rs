@@ -7,6 +7,7 @@ pub use crate::dispatch::{Incoming, Payload, Reply, run_blocking};
 pub use crate::in_process::in_process;
 
 pub use crate::call::{Decode, Encode, Method, ResultType, flatten};
+pub use crate::section::SectionOf;
 pub use crate::transmit::{Checked, Lend, TransmitFallback, assert_argument, assert_result};
 
 pub use crate::codec::arguments::{ArgumentTuple, ArgumentValues, Arguments};
@@ -57,6 +58,6 @@ pub mod codec {
         seed: S,
         budget: &Budget,
     ) -> Result<S::Value, CodecError> {
-        codec.decode_seed(bytes, seed, budget)
+        codec.decode_seed(bytes, seed, budget, None)
     }
 }

@@ -7,9 +7,11 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
+use transports::{Lease, buffers};
+
 use crate::catalogue::Catalogue;
 use crate::connection::{self, ReplyStatus};
-use crate::context::{ConnectionInfo, unless_cancelled};
+use crate::context::{Cancellation, ConnectionInfo, unless_cancelled};
 use crate::dispatch::{Handler, Incoming};
 use crate::gate::Gate;
 use crate::link::Link;
@@ -31,6 +33,8 @@ pub(crate) struct Call {
 struct Idle {
     handler: Box<dyn Handler>,
     incoming: Incoming,
+    /// That of `incoming`, within reach while the handler has the rest.
+    cancellation: Arc<Cancellation>,
 }
 
 /// The serving half of a connection.
@@ -74,6 +78,9 @@ impl Serving {
                     id: link.id,
                     peer: link.peer.clone(),
                     carrier: link.carrier.clone(),
+                    lender: link.lender(link.out().codec()).cloned(),
+                    counters: link.counters.clone(),
+                    pool: link.pool().cloned(),
                     attachments,
                 };
                 self.info = Some(Arc::new(info));
@@ -83,21 +90,26 @@ impl Serving {
         }
     }
 
-    /// Runs a handler as far as it goes without waiting.
-    pub(crate) fn begin(&mut self, link: &Arc<Link>, call: Call, body: &mut Vec<u8>) {
-        let Some(info) = &self.info else { return };
+    /// Runs a handler as far as it goes without waiting. Whether the connection is congested then.
+    pub(crate) fn begin(
+        &mut self,
+        link: &Arc<Link>,
+        call: Call,
+        body: &mut Vec<u8>,
+        sections: Vec<Lease>,
+    ) -> bool {
+        let Some(info) = &self.info else { return false };
         // Most calls are of the same method as the one before.
         let known = self.last.filter(|(_, method)| method.ordinal == call.ordinal);
         let Some((service, method)) = known.or_else(|| self.catalogue.method(call.ordinal)) else {
             let mut sentence = b"the server has no such method: it is older than this program".to_vec();
-            link.answer(
+            return link.answer(
                 call.id,
                 ReplyStatus::Refused(ErrorKind::UnknownMethod),
                 0,
                 &mut sentence,
                 false,
             );
-            return;
         };
         self.last = Some((service, method));
         let place = self.next[service]
@@ -106,21 +118,35 @@ impl Serving {
         let Idle {
             mut handler,
             mut incoming,
-        } = place.unwrap_or_else(|| Idle {
-            handler: self.catalogue.handler(service),
-            incoming: incoming(link, info),
+            cancellation,
+        } = place.unwrap_or_else(|| {
+            let incoming = incoming(link, info);
+            Idle {
+                handler: self.catalogue.handler(service),
+                cancellation: incoming.cancellation(),
+                incoming,
+            }
         });
-        incoming.refill(method, call.deadline, body);
-        let cancellation = incoming.cancellation().clone();
+        let cancellation = incoming.refill(cancellation, method, call.deadline, body, sections);
         handler.begin(incoming);
         match handler.poll(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(Ok(mut incoming)) => {
-                answer(link, &call, &mut incoming, false);
-                self.next[service] = Some(Idle { handler, incoming });
+                let congested = answer(link, &call, &mut incoming, false);
+                incoming.shrink(buffers::LEAST);
+                self.next[service] = Some(Idle {
+                    handler,
+                    incoming,
+                    cancellation,
+                });
+                congested
             }
             Poll::Ready(Err(panic)) => fail(link, &call, &panic, false),
             Poll::Pending => {
-                link.out().running.insert(call.id, cancellation.clone());
+                let congested = {
+                    let mut out = link.out();
+                    out.running.insert(call.id, cancellation.clone());
+                    out.congested(&link.limits)
+                };
                 let (link, shelf) = (link.clone(), self.shelf.clone());
                 tokio::spawn(async move {
                     let mut polled = std::pin::pin!(std::future::poll_fn(|cx| handler.poll(cx)));
@@ -130,9 +156,15 @@ impl Serving {
                         Some(Ok(mut incoming)) => {
                             answer(&link, &call, &mut incoming, true);
                             incoming.shrink(KEPT_CAPACITY);
-                            lock(&shelf)[service].push(Idle { handler, incoming });
+                            lock(&shelf)[service].push(Idle {
+                                handler,
+                                incoming,
+                                cancellation,
+                            });
                         }
-                        Some(Err(panic)) => fail(&link, &call, &panic, true),
+                        Some(Err(panic)) => {
+                            fail(&link, &call, &panic, true);
+                        }
                         None => {
                             handler.abandon();
                             // It has been answered already, if anybody waits.
@@ -140,6 +172,7 @@ impl Serving {
                         }
                     }
                 });
+                congested
             }
         }
     }
@@ -160,23 +193,22 @@ fn incoming(link: &Link, info: &Arc<ConnectionInfo>) -> Incoming {
     Incoming::new(info.clone(), codec, link.limits.clone(), max_reply)
 }
 
-/// Sends what a handler made of its call.
-fn answer(link: &Link, call: &Call, incoming: &mut Incoming, flush: bool) {
+/// Sends what a handler made of its call. Whether the connection is congested then.
+fn answer(link: &Link, call: &Call, incoming: &mut Incoming, flush: bool) -> bool {
     let reply = incoming.reply_mut();
     match reply.take_failure() {
         Some(error) => fail(link, call, &error, flush),
         None if call.one_way => link.finish_unanswered(call.id),
         None => {
-            let (head, body) = reply.parts_mut();
-            link.answer_parts(call.id, ReplyStatus::Ok, 0, head, body, flush);
+            let (head, body, attached) = reply.parts_mut();
+            link.answer_parts(call.id, ReplyStatus::Ok, 0, head, body, attached, flush)
         }
     }
 }
 
-fn fail(link: &Link, call: &Call, error: &Error, flush: bool) {
+fn fail(link: &Link, call: &Call, error: &Error, flush: bool) -> bool {
     if call.one_way {
-        link.finish_unanswered(call.id);
-        return;
+        return link.finish_unanswered(call.id);
     }
     let status = match error.outcome() {
         Outcome::RejectedByPeer => ReplyStatus::Refused(error.kind()),
@@ -186,5 +218,5 @@ fn fail(link: &Link, call: &Call, error: &Error, flush: bool) {
     let mut body = connection::clipped(&sentence, connection::MAX_SENTENCE as usize)
         .as_bytes()
         .to_vec();
-    link.answer(call.id, status, 0, &mut body, flush);
+    link.answer(call.id, status, 0, &mut body, flush)
 }

@@ -19,7 +19,7 @@ use crate::codec::shape::{DecodeAs, EncodeAs, Leaf, Probe};
     message = "`{Self}` cannot cross a process boundary",
     label = "serde cannot both encode and decode this type",
     note = "if it is data, derive `serde::Serialize` and `serde::Deserialize` for `{Self}`",
-    note = "if it is an open file or a large buffer: `Fd` and `Section` will carry those in a later version"
+    note = "if it is a large buffer of plain values, `Section` and `View` carry it; open files will come with a later version"
 )]
 pub trait Transmit<'de> {}
 
@@ -56,6 +56,11 @@ where
     #[inline]
     fn serialize<S: Serializer>(value: &T, serializer: S) -> Result<S::Ok, S::Error> {
         <Leaf<BYTES>>::serialize(value, serializer)
+    }
+
+    #[inline]
+    fn as_bytes(value: &T) -> Option<&[u8]> {
+        <Leaf<BYTES>>::as_bytes(value)
     }
 
     fn into_bytes(value: T, lengths: RangeInclusive<usize>) -> Result<Vec<u8>, T>

@@ -50,6 +50,7 @@ fn method_impl(method: &Method) -> TokenStream {
     let returns = &method.returns.ty;
     let output = output(method);
     let info = info(method);
+    let settle = settle(method);
     let encode = encode(method);
     let decode = decode(method);
     let finish = finish(method);
@@ -59,6 +60,7 @@ fn method_impl(method: &Method) -> TokenStream {
             type Returns = #returns;
             type Output = #output;
             const INFO: &'static ::ipc_rpc::MethodInfo = #info;
+            #settle
             #encode
             #decode
             #finish
@@ -110,6 +112,26 @@ fn info(method: &Method) -> TokenStream {
             docs: #docs,
         }
     }
+}
+
+/// Gets sections ready, where there are any.
+fn settle(method: &Method) -> Option<TokenStream> {
+    let arguments: Vec<_> = method.wires().filter(|(_, wire)| wire.settles()).collect();
+    if arguments.is_empty() {
+        return None;
+    }
+    let probe = use_probe(arguments.iter().any(|(_, wire)| wire.probes()));
+    let settled = arguments.into_iter().map(|(argument, wire)| {
+        let name = argument.name();
+        let shape = wire.shape();
+        quote_spanned!(wire.span()=> <#shape as ::ipc_rpc::__private::EncodeAs<_>>::settle(&mut self.#name);)
+    });
+    Some(quote! {
+        fn settle(&mut self) {
+            #probe
+            #(#settled)*
+        }
+    })
 }
 
 fn encode(method: &Method) -> TokenStream {

@@ -1,7 +1,7 @@
 //! The client: a method a call.
 
 use proc_macro2::TokenStream;
-use quote::quote;
+use quote::{quote, quote_spanned};
 use syn::ext::IdentExt;
 use syn::parse_quote;
 
@@ -60,6 +60,38 @@ pub(crate) fn client(service: &Service) -> TokenStream {
             #vis fn with_timeout(&self, timeout: ::core::time::Duration) -> Self {
                 Self { client: self.client.with_timeout(timeout) }
             }
+            /// Memory for a section of `count` values, to be passed to a call without a copy: see
+            /// [`Client::alloc`](::ipc_rpc::Client::alloc).
+            #vis fn alloc<Value: ::ipc_rpc::bytemuck::Pod>(
+                &self,
+                count: usize,
+            ) -> ::core::result::Result<::ipc_rpc::Section<Value>, ::ipc_rpc::Error> {
+                self.client.alloc(count)
+            }
+            /// Memory for a section, waited for while there is none: see
+            /// [`Client::alloc_waiting`](::ipc_rpc::Client::alloc_waiting).
+            #vis fn alloc_waiting<Value: ::ipc_rpc::bytemuck::Pod>(
+                &self,
+                count: usize,
+            ) -> ::ipc_rpc::Allocation<'_, Value> {
+                self.client.alloc_waiting(count)
+            }
+            /// Memory for a section that is sealed when it has been written, to be sent several times: see
+            /// [`Client::alloc_sealed`](::ipc_rpc::Client::alloc_sealed).
+            #vis fn alloc_sealed<Value: ::ipc_rpc::bytemuck::Pod>(
+                &self,
+                count: usize,
+            ) -> ::core::result::Result<::ipc_rpc::Section<Value>, ::ipc_rpc::Error> {
+                self.client.alloc_sealed(count)
+            }
+            /// Memory that both sides read and write at any time: see
+            /// [`Client::alloc_shared`](::ipc_rpc::Client::alloc_shared).
+            #vis fn alloc_shared<Value: ::ipc_rpc::Word>(
+                &self,
+                count: usize,
+            ) -> ::core::result::Result<::ipc_rpc::SharedMut<Value>, ::ipc_rpc::Error> {
+                self.client.alloc_shared(count)
+            }
             #(#methods)*
         }
         #[automatically_derived]
@@ -86,9 +118,22 @@ fn client_method(service: &Service, method: &Method) -> TokenStream {
         quote!(#[doc = #doc])
     });
     let names: Vec<_> = method.wires().map(|(argument, _)| argument.name()).collect();
-    let types = method
-        .wires()
-        .map(|(argument, _)| with_lifetime(&argument.ty, &parse_quote!('a)));
+    let types = method.wires().map(|(argument, wire)| {
+        let ty = with_lifetime(&argument.ty, &parse_quote!('a));
+        if wire.converts() {
+            quote_spanned!(wire.span()=> impl ::core::convert::Into<#ty>)
+        } else {
+            quote!(#ty)
+        }
+    });
+    let values = method.wires().map(|(argument, wire)| {
+        let name = argument.name();
+        if wire.converts() {
+            quote_spanned!(wire.span()=> #name: ::core::convert::Into::into(#name))
+        } else {
+            quote!(#name)
+        }
+    });
     let (generics, receiver, returns) = if method.borrows() {
         (
             quote!(<'a>),
@@ -102,7 +147,7 @@ fn client_method(service: &Service, method: &Method) -> TokenStream {
         #(#attributes)*
         #doc
         #vis fn #name #generics (#receiver, #(#names: #types),*) -> #returns {
-            ::ipc_rpc::Call::new(&self.client, #call { #(#names),* })
+            ::ipc_rpc::Call::new(&self.client, #call { #(#values),* })
         }
     }
 }

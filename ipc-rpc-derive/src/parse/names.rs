@@ -10,9 +10,13 @@ use crate::errors::Errors;
 use crate::model::{Method, generated_type};
 
 /// What each client has besides the methods of its service, and why a method cannot have that name.
-const RESERVED: [(&str, &str); 7] = [
+const RESERVED: [(&str, &str); 11] = [
     ("connect", "that is how a client connects"),
     ("with_timeout", "that gives a client a deadline"),
+    ("alloc", "that gives memory for a section"),
+    ("alloc_sealed", "that gives memory for a section"),
+    ("alloc_shared", "that gives memory which both sides write"),
+    ("alloc_waiting", "that gives memory for a section"),
     ("in_process", "that makes a client for tests"),
     ("from_client", "that makes a client from an untyped one"),
     ("as_client", "that gives the untyped client"),

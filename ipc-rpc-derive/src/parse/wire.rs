@@ -5,7 +5,7 @@ use syn::visit::{self, Visit};
 use syn::{GenericArgument, Path, PathArguments, Type, TypePath, TypeReference};
 
 use crate::errors::Errors;
-use crate::shape::{Borrowed, Form, LONGEST_TUPLE, Wire};
+use crate::shape::{Borrowed, Form, LONGEST_TUPLE, Wire, is_section};
 use crate::types::{bare, is_word, type_arguments};
 
 /// The type of an argument: it may borrow, at its top, in an `Option` and in a tuple.
@@ -110,6 +110,10 @@ impl Reader<'_> {
             }
             return Form::Option(Box::new(inner));
         }
+        if is_section(ty, "Section") {
+            self.value(ty);
+            return Form::Section;
+        }
         let (ok, err) = match type_arguments(path, "Result").as_deref() {
             Some([ok, err]) => (*ok, Some(*err)),
             Some([ok]) => (*ok, None),
@@ -205,7 +209,6 @@ impl<'ast> Visit<'ast> for Refuse<'_> {
         if let Some(last) = path.segments.last() {
             let what = match last.ident.to_string().as_str() {
                 "Fd" => "handles",
-                "Section" | "View" => "shared sections",
                 "Streaming" => "streams",
                 _ => "",
             };

@@ -12,7 +12,7 @@ use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess
 use serde::ser::{Error as _, Serialize, SerializeStruct, Serializer};
 
 use super::error::brief;
-use super::shape::{DecodeAs, Owned};
+use super::shape::{Argument, DecodeAs, Owned};
 
 /// The name that serde is given for the struct; no codec writes it.
 const NAME: &str = "Arguments";
@@ -49,12 +49,19 @@ pub trait ArgumentValues {
     /// # Errors
     /// Whatever the serializer or a value complains about, or that there are not as many names as values.
     fn write<S: Serializer>(&self, names: &'static [&'static str], serializer: S) -> Result<S::Ok, S::Error>;
+
+    /// The longest of those that are byte strings or texts.
+    fn longest(&self) -> Option<&[u8]>;
 }
 
 impl<A: ArgumentValues> ArgumentValues for &A {
     #[inline]
     fn write<S: Serializer>(&self, names: &'static [&'static str], serializer: S) -> Result<S::Ok, S::Error> {
         (**self).write(names, serializer)
+    }
+
+    fn longest(&self) -> Option<&[u8]> {
+        (**self).longest()
     }
 }
 
@@ -95,6 +102,10 @@ impl ArgumentValues for () {
     fn write<S: Serializer>(&self, names: &'static [&'static str], serializer: S) -> Result<S::Ok, S::Error> {
         let _: &[&str; 0] = exactly(names).map_err(S::Error::custom)?;
         serializer.serialize_struct(NAME, 0)?.end()
+    }
+
+    fn longest(&self) -> Option<&[u8]> {
+        None
     }
 }
 
@@ -235,7 +246,7 @@ struct ArgumentsVisitor<A> {
 
 macro_rules! arguments {
     ($($count:literal: $($index:tt $shape:ident $type:ident $value:ident),*;)*) => {$(
-        impl<$($type: Serialize),*> ArgumentValues for ($($type,)*) {
+        impl<$($type: Argument),*> ArgumentValues for ($($type,)*) {
             #[inline]
             fn write<S: Serializer>(
                 &self,
@@ -246,6 +257,12 @@ macro_rules! arguments {
                 let mut fields = serializer.serialize_struct(NAME, $count)?;
                 $(fields.serialize_field(names[$index], &self.$index)?;)*
                 fields.end()
+            }
+
+            #[inline]
+            fn longest(&self) -> Option<&[u8]> {
+                let bytes = [$(self.$index.as_bytes()),*];
+                bytes.into_iter().flatten().max_by_key(|bytes| bytes.len())
             }
         }
 

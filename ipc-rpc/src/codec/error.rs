@@ -86,7 +86,7 @@ pub(super) fn brief(text: &str) -> std::borrow::Cow<'_, str> {
 }
 
 /// A number of bytes as people read it: `12.4 MiB`.
-pub(super) struct Size(pub(super) usize);
+pub(crate) struct Size(pub(crate) usize);
 
 impl fmt::Display for Size {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -13,20 +13,49 @@ use serde::ser::{
 };
 
 use super::path::{Path, Step};
+use crate::section::{self, Attached, Lender, MARK, Outgoing};
+
+/// What all parts of a value have in common while it is written.
+pub(super) struct Frame<'f> {
+    /// Where something failed.
+    pub(super) path: Cell<Path>,
+    /// Where memory for sections comes from.
+    pub(super) lender: Option<&'f Lender>,
+    /// The sections that go beside the body.
+    pub(super) attached: Cell<Attached>,
+    /// What comes before the value in its buffer, and how much of the value has been written since, in bytes.
+    pub(super) start: usize,
+    pub(super) length: &'f Cell<usize>,
+}
+
+impl Frame<'_> {
+    /// Writes a section.
+    #[cold]
+    fn attach<R>(&self, write: impl FnOnce() -> R) -> R {
+        let outgoing = Outgoing {
+            lender: self.lender.cloned(),
+            attached: self.attached.take(),
+            place: self.start + self.length.get(),
+        };
+        let (result, attached) = section::attach_with(outgoing, write);
+        self.attached.set(attached);
+        result
+    }
+}
 
 /// A value that is written faithfully or not at all.
 pub(super) struct Faithful<'v, T: ?Sized> {
     value: &'v T,
-    path: &'v Cell<Path>,
+    frame: &'v Frame<'v>,
     /// It is the content of a `Some`.
     some: bool,
 }
 
 impl<'v, T: ?Sized> Faithful<'v, T> {
-    pub(super) fn new(value: &'v T, path: &'v Cell<Path>) -> Self {
+    pub(super) fn new(value: &'v T, frame: &'v Frame<'v>) -> Self {
         Self {
             value,
-            path,
+            frame,
             some: false,
         }
     }
@@ -37,7 +66,7 @@ impl<T: Serialize + ?Sized> Serialize for Faithful<'_, T> {
     fn serialize<S: Serializer>(&self, inner: S) -> Result<S::Ok, S::Error> {
         self.value.serialize(Check {
             inner,
-            path: self.path,
+            frame: self.frame,
             some: self.some,
         })
     }
@@ -46,7 +75,7 @@ impl<T: Serialize + ?Sized> Serialize for Faithful<'_, T> {
 /// What a value sees in place of the format's serializer.
 struct Check<'v, S> {
     inner: S,
-    path: &'v Cell<Path>,
+    frame: &'v Frame<'v>,
     some: bool,
 }
 
@@ -82,7 +111,7 @@ impl<'v, S: Serializer> Check<'v, S> {
     fn compound<C>(self, open: impl FnOnce(S) -> Result<C, S::Error>) -> Result<Parts<'v, C>, S::Error> {
         let named = self.is_text();
         Ok(Parts {
-            path: self.path,
+            frame: self.frame,
             named,
             index: 0,
             inner: open(self.inner)?,
@@ -150,7 +179,7 @@ impl<'v, S: Serializer> Serializer for Check<'v, S> {
     fn serialize_some<T: Serialize + ?Sized>(self, value: &T) -> Result<S::Ok, S::Error> {
         let value = Faithful {
             value,
-            path: self.path,
+            frame: self.frame,
             some: true,
         };
         self.inner.serialize_some(&value)
@@ -162,10 +191,15 @@ impl<'v, S: Serializer> Serializer for Check<'v, S> {
         name: &'static str,
         value: &T,
     ) -> Result<S::Ok, S::Error> {
+        if name == MARK {
+            return self
+                .frame
+                .attach(|| self.inner.serialize_newtype_struct(name, value));
+        }
         // JSON writes a newtype as its content.
         let value = Faithful {
             value,
-            path: self.path,
+            frame: self.frame,
             some: self.some,
         };
         self.inner.serialize_newtype_struct(name, &value)
@@ -189,7 +223,7 @@ impl<'v, S: Serializer> Serializer for Check<'v, S> {
         variant: &'static str,
         value: &T,
     ) -> Result<S::Ok, S::Error> {
-        let value = Faithful::new(value, self.path);
+        let value = Faithful::new(value, self.frame);
         self.inner.serialize_newtype_variant(name, index, variant, &value)
     }
 
@@ -258,7 +292,7 @@ impl<'v, S: Serializer> Serializer for Check<'v, S> {
 /// The elements, entries or fields of a compound value.
 struct Parts<'v, C> {
     inner: C,
-    path: &'v Cell<Path>,
+    frame: &'v Frame<'v>,
     /// The format writes the names of fields, so that one may be absent.
     named: bool,
     /// How many have been written.
@@ -274,9 +308,9 @@ impl<C> Parts<'_, C> {
         step: impl FnOnce(usize) -> Step,
         write: impl FnOnce(&mut C, &Faithful<'_, T>) -> Result<(), E>,
     ) -> Result<(), E> {
-        let result = write(&mut self.inner, &Faithful::new(value, self.path));
+        let result = write(&mut self.inner, &Faithful::new(value, self.frame));
         if result.is_err() {
-            note(self.path, step(self.index));
+            note(&self.frame.path, step(self.index));
         }
         self.index += 1;
         result
@@ -287,7 +321,7 @@ impl<C> Parts<'_, C> {
         if self.named {
             return Ok(());
         }
-        note(self.path, Step::Field(name));
+        note(&self.frame.path, Step::Field(name));
         Err(E::custom(
             "bincode has no names for fields, so none can be left out (#[serde(skip_serializing_if)]); write it always, \
              or use the JSON codec",

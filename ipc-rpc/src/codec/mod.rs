@@ -30,12 +30,15 @@ use serde::Serialize;
 use serde::de::{Deserialize, DeserializeSeed};
 
 pub use budget::Budget;
+pub(crate) use error::Size;
 pub use error::{CodecError, CodecErrorKind};
 
+use crate::section::{Attached, Delivered, Lender};
 use crate::{Error, ErrorKind};
-use faithful::Faithful;
+use faithful::{Faithful, Frame};
 use guard::{Ledger, Root};
 use path::Path;
+pub(crate) use sink::LENT;
 use sink::Sink;
 
 /// Byte strings that are a whole result are moved from this size on: sent from the memory that the handler had them in,
@@ -128,18 +131,44 @@ impl Codec {
         out: &mut Vec<u8>,
         limit: usize,
     ) -> Result<(), CodecError> {
+        self.encode_with(value, out, limit, Extras::default()).map(|_| ())
+    }
+
+    /// The same where not all of the value need be in `out`.
+    ///
+    /// # Errors
+    /// As [`Codec::encode`].
+    pub(crate) fn encode_with<T: Serialize + ?Sized>(
+        self,
+        value: &T,
+        out: &mut Vec<u8>,
+        limit: usize,
+        extras: Extras<'_>,
+    ) -> Result<Beside, CodecError> {
         let start = out.len();
-        let path = Cell::new(Path::default());
-        let mut sink = Sink::new(out, limit);
-        let value = Faithful::new(value, &path);
+        let length = Cell::new(0);
+        let mut sink = Sink::new(out, limit, extras.lent, &length);
+        let frame = Frame {
+            path: Cell::new(Path::default()),
+            lender: extras.lender,
+            attached: Cell::default(),
+            start,
+            length: &length,
+        };
+        let value = Faithful::new(value, &frame);
         let result = match self {
             Self::Bincode => bincode::encode(&value, &mut sink),
             Self::Json => json::encode(&value, &mut sink),
         };
         let error = match (sink.overflow(), result) {
-            (None, Ok(())) => return Ok(()),
+            (None, Ok(())) => {
+                return Ok(Beside {
+                    gap: sink.gap(),
+                    attached: frame.attached.into_inner(),
+                });
+            }
             (Some(needed), _) => CodecError::too_large(needed, limit),
-            (None, Err(rule)) => CodecError::encode(&path.take(), &rule),
+            (None, Err(rule)) => CodecError::encode(&frame.path.take(), &rule),
         };
         out.truncate(start);
         Err(error)
@@ -154,17 +183,19 @@ impl Codec {
         bytes: &'de [u8],
         budget: &Budget,
     ) -> Result<T, CodecError> {
-        self.decode_seed(bytes, PhantomData::<T>, budget)
+        self.decode_seed(bytes, PhantomData::<T>, budget, None)
     }
 
-    /// [`Codec::decode`] for a seed: a value that knows how to read another.
+    /// [`Codec::decode`] for a seed, a value that knows how to read another, and with the sections that came with the message. All of
+    /// those have to belong to some value.
     pub(crate) fn decode_seed<'de, S: DeserializeSeed<'de>>(
         self,
         bytes: &'de [u8],
         seed: S,
         budget: &Budget,
+        sections: Option<Delivered>,
     ) -> Result<S::Value, CodecError> {
-        let mut ledger = Ledger::new(budget, bytes.len());
+        let mut ledger = Ledger::new(budget, bytes.len(), sections);
         let mut value = None;
         let root = Root::new(seed, &mut ledger, &mut value);
         let result = match self {
@@ -172,6 +203,9 @@ impl Codec {
             Self::Json => json::decode(bytes, root),
         };
         match (result, value) {
+            (Ok(()), Some(_)) if ledger.has_sections_left() => {
+                Err(ledger.explain("the message has sections that no value refers to"))
+            }
             (Ok(()), Some(value)) if ledger.is_kept() => Ok(value),
             (Ok(()), _) => Err(ledger.explain("nothing was read")),
             (Err(rule), _) => Err(ledger.explain(&rule)),
@@ -194,6 +228,22 @@ impl Codec {
             Self::Json => None,
         }
     }
+}
+
+/// What may be left out of an encoded value.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Extras<'a> {
+    /// If the value hands on these very bytes, there where they are, as they are, they count, but are not copied.
+    pub(crate) lent: Option<&'a [u8]>,
+    /// Where memory comes from for sections that are to go beside the body.
+    pub(crate) lender: Option<&'a Lender>,
+}
+
+/// What was left out.
+pub(crate) struct Beside {
+    /// The place where the bytes belong that were lent.
+    pub(crate) gap: Option<usize>,
+    pub(crate) attached: Attached,
 }
 
 impl fmt::Display for Codec {

@@ -9,6 +9,7 @@
 //! | `&str` | [`Text`] | `Cow<str>`, borrowed from the message where it has no escapes |
 //! | `&[u8]` | [`Blob`] | `Cow<[u8]>`, borrowed from the message where the format allows |
 //! | `Vec<u8>`, `Bytes`, `Box<[u8]>` | [`Leaf<true>`](Leaf), found by [`Probe`] | itself, by one copy, or none where it is a large result |
+//! | `Section<T>` | [`SectionOf`](crate::section::SectionOf) | itself |
 //! | `Option<X>`, `Result<X, Y>`, `(X, Y)` | [`OptionOf`], [`ResultOf`], [`TupleOf`] | the same of what is inside |
 //! | anything else | [`Leaf<false>`](Leaf) | itself, as serde does |
 
@@ -22,14 +23,31 @@ use serde::de::{
     Deserialize, DeserializeSeed, Deserializer, EnumAccess, Error, SeqAccess, VariantAccess, Visitor,
 };
 use serde::ser::{Serialize, SerializeTuple, Serializer};
+use transports::buffers;
 
 /// A shape that can write a `T`.
+#[diagnostic::on_unimplemented(
+    message = "`{T}` cannot be sent as a section",
+    label = "it is not `ipc_rpc::Section`",
+    note = "a type of yours that has one type as its argument needs another name than `Section`"
+)]
 pub trait EncodeAs<T: ?Sized> {
     /// Writes `value` as `T`'s own `Serialize` would, byte strings in one piece.
     ///
     /// # Errors
     /// Whatever the serializer or the value complains about.
     fn serialize<S: Serializer>(value: &T, serializer: S) -> Result<S::Ok, S::Error>;
+
+    /// Gets sections ready to be sent without a copy, before the value is lent to a serializer.
+    fn settle(value: &mut T) {
+        let _ = value;
+    }
+
+    /// What a byte string or a text holds, which goes to the serializer as it is.
+    fn as_bytes(value: &T) -> Option<&[u8]> {
+        let _ = value;
+        None
+    }
 
     /// Gives away what a byte string holds, so that it is sent from where it is, if it holds a number of bytes that is in
     /// `lengths`.
@@ -46,6 +64,11 @@ pub trait EncodeAs<T: ?Sized> {
 }
 
 /// A shape that can read a `T`, which may borrow from the message.
+#[diagnostic::on_unimplemented(
+    message = "`{T}` cannot be received as a section",
+    label = "it is not `ipc_rpc::Section`",
+    note = "a type of yours that has one type as its argument needs another name than `Section`"
+)]
 pub trait DecodeAs<'de, T>: Sized {
     /// Reads what [`EncodeAs::serialize`] wrote.
     ///
@@ -78,6 +101,19 @@ impl<S: EncodeAs<T>, T: ?Sized> Serialize for Ref<'_, S, T> {
     #[inline]
     fn serialize<Z: Serializer>(&self, serializer: Z) -> Result<Z::Ok, Z::Error> {
         S::serialize(self.0, serializer)
+    }
+}
+
+/// One of the arguments of a call.
+pub trait Argument: Serialize {
+    /// What it holds, if it is a byte string or a text.
+    fn as_bytes(&self) -> Option<&[u8]>;
+}
+
+impl<S: EncodeAs<T>, T: ?Sized> Argument for Ref<'_, S, T> {
+    #[inline]
+    fn as_bytes(&self) -> Option<&[u8]> {
+        S::as_bytes(self.0)
     }
 }
 
@@ -149,6 +185,11 @@ impl<T: AsRef<[u8]> + Into<Vec<u8>>> EncodeAs<T> for Leaf<true> {
         serializer.serialize_bytes(value.as_ref())
     }
 
+    #[inline]
+    fn as_bytes(value: &T) -> Option<&[u8]> {
+        Some(value.as_ref())
+    }
+
     fn into_bytes(value: T, lengths: RangeInclusive<usize>) -> Result<Vec<u8>, T> {
         if lengths.contains(&value.as_ref().len()) {
             Ok(value.into())
@@ -184,7 +225,26 @@ impl ByteString for Box<[u8]> {}
 
 impl ByteString for Bytes {
     fn from_tail(bytes: Vec<u8>, start: usize) -> Self {
-        Self::from(bytes).split_off(start)
+        if buffers::is_kept(&bytes) {
+            Self::from_owner(Borrowed(bytes)).split_off(start)
+        } else {
+            Self::from(bytes).split_off(start)
+        }
+    }
+}
+
+/// A buffer that goes back to where large ones are kept.
+struct Borrowed(Vec<u8>);
+
+impl AsRef<[u8]> for Borrowed {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl Drop for Borrowed {
+    fn drop(&mut self) {
+        buffers::give(std::mem::take(&mut self.0));
     }
 }
 
@@ -222,6 +282,11 @@ impl EncodeAs<str> for Text {
     #[inline]
     fn serialize<S: Serializer>(value: &str, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(value)
+    }
+
+    #[inline]
+    fn as_bytes(value: &str) -> Option<&[u8]> {
+        Some(value.as_bytes())
     }
 }
 
@@ -269,6 +334,11 @@ impl EncodeAs<[u8]> for Blob {
     #[inline]
     fn serialize<S: Serializer>(value: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_bytes(value)
+    }
+
+    #[inline]
+    fn as_bytes(value: &[u8]) -> Option<&[u8]> {
+        Some(value)
     }
 }
 
@@ -341,6 +411,13 @@ impl<S: EncodeAs<T>, T> EncodeAs<Option<T>> for OptionOf<S> {
             None => serializer.serialize_none(),
         }
     }
+
+    #[inline]
+    fn settle(value: &mut Option<T>) {
+        if let Some(value) = value {
+            S::settle(value);
+        }
+    }
 }
 
 impl<'de, S: DecodeAs<'de, T>, T> DecodeAs<'de, Option<T>> for OptionOf<S> {
@@ -387,6 +464,14 @@ impl<S: EncodeAs<T>, Z: EncodeAs<E>, T, E> EncodeAs<Result<T, E>> for ResultOf<S
         match value {
             Ok(value) => serializer.serialize_newtype_variant("Result", 0, "Ok", &Ref::<S, T>::new(value)),
             Err(error) => serializer.serialize_newtype_variant("Result", 1, "Err", &Ref::<Z, E>::new(error)),
+        }
+    }
+
+    #[inline]
+    fn settle(value: &mut Result<T, E>) {
+        match value {
+            Ok(value) => S::settle(value),
+            Err(error) => Z::settle(error),
         }
     }
 }
@@ -480,6 +565,11 @@ macro_rules! tuples {
                 let mut tuple = serializer.serialize_tuple($length)?;
                 $(tuple.serialize_element(&Ref::<$shape, $type>::new(&value.$index))?;)*
                 tuple.end()
+            }
+
+            #[inline]
+            fn settle(value: &mut ($($type,)*)) {
+                $($shape::settle(&mut value.$index);)*
             }
         }
 

@@ -1,48 +1,86 @@
 //! Where a codec writes: a buffer with an end that is not its own.
 
+use std::cell::Cell;
 use std::io;
+
+use transports::buffers;
 
 /// How far beyond the limit a value is measured, as a multiple of the limit. A sender wants to know what it would have
 /// needed; an endless value must still come to an end.
 const MEASURED: usize = 16;
 
+/// Byte strings from this size on may be left where they are; see [`Extras::lent`](super::Extras::lent).
+/// A smaller one is copied in a microsecond.
+pub(crate) const LENT: usize = 64 << 10;
+
 /// Appends to a buffer up to a limit, then only counts.
 pub(super) struct Sink<'out> {
     out: &'out mut Vec<u8>,
     limit: usize,
-    /// What has been written or counted. Above the limit, nothing more is written.
-    length: usize,
+    /// What is not copied, and where it belongs once it has come.
+    lent: Option<&'out [u8]>,
+    gap: Option<usize>,
+    /// What has been written or counted, for others to see, too. Above the limit, nothing more is written.
+    length: &'out Cell<usize>,
 }
 
 impl<'out> Sink<'out> {
-    pub(super) fn new(out: &'out mut Vec<u8>, limit: usize) -> Self {
+    pub(super) fn new(
+        out: &'out mut Vec<u8>,
+        limit: usize,
+        lent: Option<&'out [u8]>,
+        length: &'out Cell<usize>,
+    ) -> Self {
         Self {
             out,
             limit,
-            length: 0,
+            lent,
+            gap: None,
+            length,
         }
+    }
+
+    /// Where in the buffer the bytes belong that were lent, if they came.
+    pub(super) fn gap(&self) -> Option<usize> {
+        self.gap
     }
 
     /// What the value needs, if that is above the limit.
     pub(super) fn overflow(&self) -> Option<usize> {
-        (self.length > self.limit).then_some(self.length)
+        let length = self.length.get();
+        (length > self.limit).then_some(length)
     }
 
     /// Takes `bytes`, or says that enough is enough: the value has been measured as far as it ever will be.
     #[inline]
     pub(super) fn push(&mut self, bytes: &[u8]) -> Result<(), Full> {
-        let length = self.length.saturating_add(bytes.len());
-        self.length = length;
+        let length = self.length.get().saturating_add(bytes.len());
+        self.length.set(length);
         if length > self.limit {
             return self.count();
         }
-        self.out.extend_from_slice(bytes);
+        if bytes.len() >= LENT {
+            self.push_large(bytes);
+        } else {
+            self.out.extend_from_slice(bytes);
+        }
         Ok(())
     }
 
     #[cold]
+    fn push_large(&mut self, bytes: &[u8]) {
+        if self.gap.is_none() && self.lent.is_some_and(|lent| std::ptr::eq(lent, bytes)) {
+            self.gap = Some(self.out.len());
+            return;
+        }
+        // Without memory, what follows says so.
+        let _ = buffers::reserve(self.out, bytes.len());
+        self.out.extend_from_slice(bytes);
+    }
+
+    #[cold]
     fn count(&self) -> Result<(), Full> {
-        if self.length > self.limit.saturating_mul(MEASURED) {
+        if self.length.get() > self.limit.saturating_mul(MEASURED) {
             Err(Full)
         } else {
             Ok(())

@@ -42,6 +42,7 @@ impl Connection {
     ///
     /// # Errors
     /// See [`StartError`]; never `Full`.
+    #[inline]
     pub(crate) fn start_one_way(
         &mut self,
         now: Instant,
@@ -87,6 +88,11 @@ impl Connection {
         }
         self.budget.finished();
         Some(output::reply(id, status, extra))
+    }
+
+    /// The header of a reply that is an error instead of the value that [`Self::finish`] gave the header for.
+    pub(crate) fn failed_reply(&self, id: u64, kind: ErrorKind) -> Header {
+        output::reply(id, ReplyStatus::Failed(kind), 0)
     }
 
     /// Lets the peer in that [`super::Incoming::Connect`] told of. The connection is open once
@@ -163,6 +169,7 @@ impl Connection {
         self.shut(ClosedBy::Us, kind, sentence, farewell);
     }
 
+    #[inline]
     fn request(&self, now: Instant, ordinal: u64, deadline: Option<Instant>) -> Result<Header, StartError> {
         if self.phase != Phase::Open || self.peer_drains {
             return Err(match self.phase {

@@ -6,9 +6,11 @@
 //!          u32 max_body, u32 max_in_flight
 //!          u16 length, that many bytes: blob for the accepting side's on_connect
 //!          services
+//!          u32 wishes, 0 if it is not there
 //! Welcome  u16 version, u8 codec (both chosen from the Hello)
 //!          u32 max_body, u32 max_in_flight
 //!          services
+//!          u32 wishes, 0 if it is not there
 //! services u16 count, for each:
 //!              u16 length, that many bytes: name
 //!              u32 interface version
@@ -38,6 +40,17 @@ pub(crate) const MAX_WELCOME: u32 = 1 << 20;
 /// many clients and keeps what each of them says.
 pub(crate) const MAX_HELLO: u32 = 128 << 10;
 
+/// Among the wishes: large bodies are to be read out of their sender's memory, if the other side wishes it, too. What comes
+/// of it is for the two ports to find out.
+pub(crate) const DIRECT: u32 = 1;
+
+/// Among the wishes: large bodies may be sent in pieces through memory that both sides share, which is wished only where this side's port
+/// can do that.
+pub(crate) const PIECES_IN_MEMORY: u32 = 2;
+
+/// Among the wishes: large bodies may be sent in pieces through a stream.
+pub(crate) const PIECES: u32 = 4;
+
 /// What a Hello says.
 #[derive(Debug)]
 pub(super) struct Hello {
@@ -45,6 +58,7 @@ pub(super) struct Hello {
     pub(super) limits: Limits,
     pub(super) blob: Vec<u8>,
     pub(super) services: PeerServices,
+    pub(super) wishes: u32,
 }
 
 /// What a Welcome says.
@@ -54,6 +68,7 @@ pub(super) struct Welcome {
     pub(super) codec: u8,
     pub(super) limits: Limits,
     pub(super) services: PeerServices,
+    pub(super) wishes: u32,
 }
 
 /// Why a Hello is not accepted.
@@ -79,6 +94,7 @@ pub(super) fn check_offer(
     codecs: &[u8],
     services: &[&ServiceInfo],
     blob: &[u8],
+    wishes: u32,
     longest: u32,
 ) -> Result<(), Error> {
     let too_large = |sentence: String| Err(Error::new(ErrorKind::TooLarge, sentence));
@@ -124,7 +140,7 @@ pub(super) fn check_offer(
             ));
         }
     }
-    let size = size(codecs, services, blob);
+    let size = size(codecs, services, blob, wishes);
     if size > longest as usize {
         return too_large(format!(
             "the services on this side of the connection take {size} bytes to describe; \
@@ -141,6 +157,7 @@ pub(super) fn write_hello(
     limits: &Limits,
     blob: &[u8],
     services: &Arc<[&'static ServiceInfo]>,
+    wishes: u32,
 ) {
     body.extend(wire::VERSIONS.start().to_le_bytes());
     body.extend(wire::VERSIONS.end().to_le_bytes());
@@ -151,6 +168,7 @@ pub(super) fn write_hello(
     body.extend((blob.len() as u16).to_le_bytes());
     body.extend(blob);
     write_services(body, services);
+    write_wishes(body, wishes);
 }
 
 /// Writes the body of a Welcome.
@@ -160,11 +178,13 @@ pub(super) fn write_welcome(
     codec: u8,
     limits: &Limits,
     services: &Arc<[&'static ServiceInfo]>,
+    wishes: u32,
 ) {
     body.extend(version.to_le_bytes());
     body.push(codec);
     write_limits(body, limits);
     write_services(body, services);
+    write_wishes(body, wishes);
 }
 
 /// Reads the body of a Hello and chooses the version.
@@ -187,6 +207,7 @@ pub(super) fn read_hello(body: &[u8]) -> Result<(u16, Hello), HelloError> {
     }
     let blob = reader.bytes(length, "blob")?.to_vec();
     let services = read_services(&mut reader)?;
+    let wishes = reader.u32("wishes").unwrap_or_default();
     Ok((
         version,
         Hello {
@@ -194,6 +215,7 @@ pub(super) fn read_hello(body: &[u8]) -> Result<(u16, Hello), HelloError> {
             limits,
             blob,
             services,
+            wishes,
         },
     ))
 }
@@ -204,22 +226,24 @@ pub(super) fn read_welcome(body: &[u8]) -> Result<Welcome, Malformed> {
     let (version, codec) = (reader.u16("version")?, reader.u8("codec")?);
     let limits = read_limits(&mut reader)?;
     let services = read_services(&mut reader)?;
+    let wishes = reader.u32("wishes").unwrap_or_default();
     Ok(Welcome {
         version,
         codec,
         limits,
         services,
+        wishes,
     })
 }
 
 /// Bytes of the Hello, which are more than those of the Welcome.
-fn size(codecs: &[u8], services: &[&ServiceInfo], blob: &[u8]) -> usize {
+fn size(codecs: &[u8], services: &[&ServiceInfo], blob: &[u8], wishes: u32) -> usize {
     let methods = services.iter().flat_map(|service| service.methods);
     let signatures: usize = methods
         .map(|method| 18 + travelling_signature(method.signature).len())
         .sum();
     let names: usize = services.iter().map(|service| 8 + service.name.len()).sum();
-    17 + codecs.len() + blob.len() + names + signatures
+    17 + size_of_wishes(wishes) + codecs.len() + blob.len() + names + signatures
 }
 
 fn travelling_signature(signature: &str) -> &str {
@@ -247,6 +271,17 @@ fn write_services(body: &mut Vec<u8>, services: &[&ServiceInfo]) {
             body.extend(signature.as_bytes());
         }
     }
+}
+
+fn write_wishes(body: &mut Vec<u8>, wishes: u32) {
+    if size_of_wishes(wishes) > 0 {
+        body.extend(wishes.to_le_bytes());
+    }
+}
+
+/// Who wishes nothing says nothing.
+fn size_of_wishes(wishes: u32) -> usize {
+    if wishes == 0 { 0 } else { size_of::<u32>() }
 }
 
 /// A peer may allow less than is useful, but not so little that no call could be made or no failure reported.

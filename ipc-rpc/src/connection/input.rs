@@ -306,6 +306,7 @@ impl Connection {
             hello.limits.max_in_flight,
             hello.services,
         );
+        self.peer_wishes = hello.wishes;
         self.phase = Phase::Deciding;
         Ok(Incoming::Connect { blob: hello.blob })
     }
@@ -325,6 +326,7 @@ impl Connection {
             welcome.limits.max_in_flight,
             welcome.services,
         );
+        self.peer_wishes = welcome.wishes;
         self.phase = Phase::Open;
         Ok(Incoming::Opened)
     }

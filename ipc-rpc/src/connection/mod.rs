@@ -56,7 +56,7 @@ use std::time::{Duration, Instant};
 
 pub(crate) use calls::CallKey;
 pub(crate) use close::{CloseReason, ClosedBy, MAX_SENTENCE, clipped, sentence_from_peer};
-pub(crate) use handshake::{MAX_HELLO, MAX_WELCOME};
+pub(crate) use handshake::{DIRECT, MAX_HELLO, MAX_WELCOME, PIECES, PIECES_IN_MEMORY};
 pub(crate) use limits::{ACCEPTING_HANDSHAKE, CONNECTING_HANDSHAKE, DRAIN, Limits, MAX_SERVICES};
 pub(crate) use services::{Fit, PeerServices};
 #[allow(unused_imports, reason = "only the tests of the core ask for it by itself")]
@@ -86,6 +86,8 @@ pub(crate) struct Config {
     pub(crate) handshake_timeout: Duration,
     /// How long the peer may take to answer when it is asked for a sign of life; it is not asked without.
     pub(crate) keepalive: Option<Duration>,
+    /// What is to be done if both sides wish it: [`DIRECT`], [`PIECES`], [`PIECES_IN_MEMORY`], or nothing.
+    pub(crate) wishes: u32,
 }
 
 /// Which end of a connection.
@@ -246,6 +248,7 @@ pub(crate) struct Connection {
     version: u16,
     peer_max_body: u32,
     peer_services: PeerServices,
+    peer_wishes: u32,
     reason: Option<CloseReason>,
     /// The last call of ours that the peer had read when it closed.
     peer_saw: Option<u64>,
@@ -301,12 +304,12 @@ impl Connection {
         let mut queue = VecDeque::new();
         let phase = match &config.role {
             Role::Connecting { blob } => {
-                handshake::check_offer(&config.codecs, &config.services, blob, MAX_HELLO)?;
+                handshake::check_offer(&config.codecs, &config.services, blob, config.wishes, MAX_HELLO)?;
                 queue.push_back(Control::Hello);
                 Phase::AwaitWelcome
             }
             Role::Accepting => {
-                handshake::check_offer(&config.codecs, &config.services, &[], MAX_WELCOME)?;
+                handshake::check_offer(&config.codecs, &config.services, &[], config.wishes, MAX_WELCOME)?;
                 Phase::AwaitHello
             }
         };
@@ -330,6 +333,7 @@ impl Connection {
             version: 0,
             peer_max_body: 0,
             peer_services: PeerServices::default(),
+            peer_wishes: 0,
             reason: None,
             peer_saw: None,
             config,
@@ -339,6 +343,11 @@ impl Connection {
 
 /// Getters.
 impl Connection {
+    /// Whether both sides wish it, as far as the peer has told by now.
+    pub(crate) fn both_wish(&self, wish: u32) -> bool {
+        self.config.wishes & self.peer_wishes & wish != 0
+    }
+
     /// How far it has come.
     pub(crate) fn state(&self) -> State {
         match self.phase {

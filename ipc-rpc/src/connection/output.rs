@@ -57,6 +57,12 @@ impl Connection {
         Some(self.write(control, body))
     }
 
+    /// Whether [`Connection::poll_transmit`] may give anything.
+    #[inline]
+    pub(crate) fn has_to_say(&self) -> bool {
+        !self.queue.is_empty() || self.drain.is_some()
+    }
+
     /// The next thing that has happened otherwise than by a message.
     #[inline]
     pub(crate) fn poll_event(&mut self) -> Option<Event> {
@@ -95,12 +101,26 @@ impl Connection {
         let mut header = match control {
             Control::Hello => {
                 if let Role::Connecting { blob } = &config.role {
-                    handshake::write_hello(body, &config.codecs, &config.limits, blob, &config.services);
+                    handshake::write_hello(
+                        body,
+                        &config.codecs,
+                        &config.limits,
+                        blob,
+                        &config.services,
+                        config.wishes,
+                    );
                 }
                 Kind::Hello.header()
             }
             Control::Welcome => {
-                handshake::write_welcome(body, self.version, self.codec, &config.limits, &config.services);
+                handshake::write_welcome(
+                    body,
+                    self.version,
+                    self.codec,
+                    &config.limits,
+                    &config.services,
+                    config.wishes,
+                );
                 self.phase = Phase::Open;
                 Kind::Welcome.header()
             }

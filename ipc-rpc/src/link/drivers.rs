@@ -1,6 +1,7 @@
 //! The drivers of a connection, as those see them who want something of a driver.
 
 use std::task::Waker;
+use std::time::Instant;
 
 use tokio::runtime::Id;
 
@@ -24,6 +25,8 @@ pub(crate) struct Drivers {
 struct Seat {
     runtime: Id,
     waker: Option<Waker>,
+    /// The connection's next deadline when the driver last looked, for which it has set its timer.
+    deadline: Option<Instant>,
 }
 
 impl Drivers {
@@ -32,6 +35,11 @@ impl Drivers {
         if !std::mem::replace(&mut self.flush_requested, true) {
             self.wake();
         }
+    }
+
+    /// Whether they have been woken to flush and have not run since.
+    pub(crate) fn flush_is_requested(&self) -> bool {
+        self.flush_requested
     }
 
     /// Notes that a caller is about to be woken with its reply.
@@ -93,7 +101,11 @@ impl Drivers {
 
     /// Takes a seat for the driver of a runtime.
     pub(crate) fn enter(&mut self, runtime: Id) {
-        self.seats.push(Seat { runtime, waker: None });
+        self.seats.push(Seat {
+            runtime,
+            waker: None,
+            deadline: None,
+        });
     }
 
     /// Whether there is a driver in that runtime.
@@ -113,6 +125,24 @@ impl Drivers {
             Some(Some(known)) => known.clone_from(waker),
             Some(none) => *none = Some(waker.clone()),
             None => {}
+        }
+    }
+
+    /// Notes for which deadline the driver of a runtime sets its timer.
+    pub(crate) fn note_deadline(&mut self, runtime: Id, deadline: Option<Instant>) {
+        if let Some(seat) = self.seats.iter_mut().find(|seat| seat.runtime == runtime) {
+            seat.deadline = deadline;
+        }
+    }
+
+    /// Wakes those whose timer does not ring by then.
+    pub(super) fn wake_for_deadline(&self, deadline: Instant) {
+        for seat in &self.seats {
+            if seat.deadline.is_none_or(|noted| deadline < noted) {
+                if let Some(waker) = &seat.waker {
+                    waker.wake_by_ref();
+                }
+            }
         }
     }
 

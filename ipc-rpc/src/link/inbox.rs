@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 use std::time::Instant;
 
-use transports::{Message, Received, Receiver};
+use transports::{Lease, Message, Received, Receiver};
 
 use super::Link;
 use crate::{Error, ErrorKind};
@@ -34,8 +34,8 @@ impl Inbox {
         }
     }
 
-    /// Takes in what is there, one message after the other; `now` may be a few microseconds ago. `each` is told of what the link cannot settle by itself, and
-    /// stops it by breaking. True: that was all, until there is news from the port.
+    /// Takes in what is there, one message after the other; `now` may be some messages ago: what says how much time there is gets the clock's.
+    /// `each` is told of what the link cannot settle by itself, and stops it by breaking. True: that was all, until there is news from the port.
     pub(crate) fn receive(
         &mut self,
         link: &Link,
@@ -53,7 +53,7 @@ impl Inbox {
                 }
                 Ok(Received::Begun) => {
                     self.announced += 1;
-                    link.take_in_begun(&self.message, now);
+                    link.take_in_begun(&self.message, Instant::now());
                     continue;
                 }
                 Ok(Received::Empty) => {
@@ -81,6 +81,11 @@ impl Inbox {
                     return true;
                 }
             }
+            let now = if self.message.header.extra == 0 {
+                now
+            } else {
+                Instant::now()
+            };
             let arrived = link.take_in(&mut self.message, now);
             if each(arrived, &mut self.message.body).is_break() {
                 self.cut_short = true;
@@ -120,6 +125,7 @@ pub(crate) enum Arrived {
         ordinal: u64,
         deadline: Option<Instant>,
         one_way: bool,
+        sections: Vec<Lease>,
     },
     /// A client asks to be let in.
     #[cfg_attr(not(feature = "tokio"), expect(dead_code, reason = "only servers are asked"))]

@@ -11,32 +11,59 @@ mod out;
 mod places;
 mod share;
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::cell::Cell;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
-use transports::{Birthplace, Carrier, Endpoint, Interrupt, Message, Peer, Port};
+use transports::{Birthplace, Carrier, Endpoint, Interrupt, Message, Peer, Pool, Port, buffers};
 
 pub(crate) use inbox::{Arrived, Inbox};
-pub(crate) use out::{Out, Request, Start};
+pub(crate) use out::{Out, Request, Start, StartLent};
 pub(crate) use places::{Ended, Pending};
 #[cfg(feature = "tokio")]
 pub(crate) use share::Share;
 
 use crate::child::Leash;
 use crate::connection::{self, Config, Connection, ReplyStatus, Role, State};
+use crate::nudge::Nudge;
+use crate::section::{Attached, Lender};
 use crate::sync::{lock, try_lock};
-use crate::{Error, ErrorKind, Limits, Outcome};
+use crate::traffic::Counters;
+use crate::{Codec, Error, ErrorKind, Limits, Outcome, Traffic};
 
 /// What a peer is told that connects to a client.
 pub(crate) const NO_SERVER: &str = "a client accepts no connections";
 
-/// Encoding buffers above this are not kept for the next call.
-const KEPT_CAPACITY: usize = 4 << 20;
+/// The largest buffer that a thread keeps for its next call, on whatever connection.
+const SPARE_CAPACITY: usize = 4 << 10;
+
+thread_local! {
+    /// What the thread's next call is encoded into, so that most calls need not ask their connection for a buffer.
+    static SPARE: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
 
 /// Encoding buffers that are kept.
 const KEPT_BUFFERS: usize = 64;
+
+/// What is wished of the other side of a port.
+pub(crate) fn wishes(port: &Port) -> u32 {
+    let wished = [
+        (port.endpoint.is_direct(), connection::DIRECT),
+        (port.carrier.takes_pieces(), connection::PIECES),
+        // Where there is a pool, memory is shared.
+        (port.pool.is_some(), connection::PIECES_IN_MEMORY),
+    ];
+    wished
+        .iter()
+        .filter(|(is_wished, _)| *is_wished)
+        .fold(0, |wishes, (_, wish)| wishes | wish)
+}
+
+/// What a buffer may keep on a connection that has had nothing to do for a while.
+#[cfg(feature = "tokio")]
+pub(crate) const IDLE_CAPACITY: usize = 64 << 10;
 
 pub(crate) struct Link {
     #[cfg_attr(
@@ -48,6 +75,11 @@ pub(crate) struct Link {
     pub(crate) endpoint: Endpoint,
     pub(crate) carrier: Carrier,
     pub(crate) limits: Limits,
+    /// The memory that can be sent, if the port carries any.
+    pool: Option<Pool>,
+    lender: Option<Lender>,
+    pub(crate) nudge: Nudge,
+    pub(crate) counters: Arc<Counters>,
     /// The peer is a child of ours, which ends with the connection.
     leash: Option<Leash>,
     /// We connected; the peer is the server.
@@ -59,7 +91,13 @@ pub(crate) struct Link {
     watch: transports::reactor::Watch,
     out: Mutex<Out>,
     inbox: Mutex<Inbox>,
+    /// Somebody wants to be told when the reader leaves: a follower, or a driver that found somebody else reading. Set and
+    /// cleared under the lock of `out`.
+    reader_awaited: AtomicBool,
     buffers: Mutex<Vec<Vec<u8>>>,
+    /// Some buffer is larger than an idle connection may keep.
+    #[cfg(feature = "tokio")]
+    large: AtomicBool,
 }
 
 impl Link {
@@ -75,11 +113,21 @@ impl Link {
         let connecting = config.role != Role::Accepting;
         let leash = port.peer.child().map(|child| Leash::new(child.clone(), grace));
         let core = Connection::new(config, created)?;
-        Ok(Arc::new(Self {
-            id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
+        let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
+        let counters = Arc::new(Counters::default());
+        let lender = port.pool.clone().map(|pool| {
+            pool.trim_when_idle();
+            Lender::new(id, pool).from(port.endpoint.sections_threshold())
+        });
+        let link = Arc::new(Self {
+            id,
             peer: port.peer,
             endpoint: port.endpoint,
             carrier: port.carrier,
+            pool: port.pool,
+            lender,
+            nudge: Nudge::default(),
+            counters: counters.clone(),
             limits,
             leash,
             connecting,
@@ -87,10 +135,22 @@ impl Link {
             birthplace: Birthplace::here(),
             #[cfg(feature = "tokio")]
             watch: port.receiver.watch(),
-            out: Mutex::new(Out::new(core, port.sender, created)),
+            out: Mutex::new(Out::new(core, port.sender, created, counters)),
             inbox: Mutex::new(Inbox::new(port.receiver)),
+            reader_awaited: AtomicBool::new(false),
             buffers: Mutex::new(Vec::new()),
-        }))
+            #[cfg(feature = "tokio")]
+            large: AtomicBool::new(false),
+        });
+        if let Some(pool) = &link.pool {
+            let weak = Arc::downgrade(&link);
+            pool.on_unsent(Box::new(move || {
+                if let Some(link) = weak.upgrade() {
+                    link.tell_of_memory();
+                }
+            }));
+        }
+        Ok(link)
     }
 
     /// Whether this process made the connection. To be asked before anything else, also before a lock is taken: in a
@@ -117,22 +177,86 @@ impl Link {
         try_lock(&self.inbox)
     }
 
+    /// Notes that somebody wants to be told when the reader leaves, who then tries the inbox once more. Under the lock of `out`.
+    pub(crate) fn await_reader(&self) {
+        self.reader_awaited.swap(true, Ordering::AcqRel);
+    }
+
+    /// Notes that all of them have been told. Under the lock of `out`.
+    pub(crate) fn forget_awaited(&self) {
+        self.reader_awaited.swap(false, Ordering::AcqRel);
+    }
+
+    /// Whether somebody wants to be told, asked by a reader that has left. It costs less than the lock does under which the
+    /// answer can be had as well.
+    ///
+    /// Everybody changes the word, be it to what it was, and nobody only stores to it: of two changes, one comes first and the other
+    /// sees it, and what was done before it. If it is this one, the other side sees, too, that the inbox is free.
+    pub(crate) fn reader_is_awaited(&self) -> bool {
+        self.reader_awaited
+            .compare_exchange(false, false, Ordering::AcqRel, Ordering::Acquire)
+            .is_err()
+    }
+
+    /// There is something to tell the peer of our memory. A driver does that soon; without any, it is done here, unless somebody is just
+    /// sending. May be called with locks of this connection held, and does not wait for any.
+    fn tell_of_memory(&self) {
+        if self.nudge.unsent() {
+            return;
+        }
+        self.nudge.clear_unsent();
+        if let Some(mut out) = try_lock(&self.out) {
+            out.flush();
+        }
+    }
+
+    /// Where memory comes from that can be sent, if there is any and messages in `codec` can refer to it.
+    pub(crate) fn lender(&self, codec: Codec) -> Option<&Lender> {
+        self.lender.as_ref().filter(|_| codec == Codec::Bincode)
+    }
+
+    /// What has travelled how.
+    pub(crate) fn traffic(&self) -> Traffic {
+        self.counters.traffic(self.pool.as_ref())
+    }
+
+    #[cfg(feature = "tokio")]
+    pub(crate) fn pool(&self) -> Option<&Pool> {
+        self.pool.as_ref()
+    }
+
     /// An empty buffer to encode into.
     pub(crate) fn buffer(&self) -> Vec<u8> {
+        let spare = SPARE.try_with(Cell::take).unwrap_or_default();
+        if spare.capacity() > 0 {
+            return spare;
+        }
         lock(&self.buffers).pop().unwrap_or_default()
     }
 
-    /// Whether a buffer is worth keeping for the next call.
+    /// Whether a buffer is worth keeping for the next call, and small enough that each connection may.
     pub(crate) fn keeps(buffer: &Vec<u8>) -> bool {
-        buffer.capacity() > 0 && buffer.capacity() <= KEPT_CAPACITY
+        buffer.capacity() > 0 && buffer.capacity() < buffers::LEAST
     }
 
     /// Takes a buffer back for the next call.
     pub(crate) fn recycle(&self, mut buffer: Vec<u8>) {
         if !Self::keeps(&buffer) {
+            buffers::give(buffer);
             return;
         }
         buffer.clear();
+        if buffer.capacity() <= SPARE_CAPACITY {
+            // A thread that is about to end keeps nothing.
+            let Ok(former) = SPARE.try_with(|spare| spare.replace(buffer)) else {
+                return;
+            };
+            if former.capacity() == 0 {
+                return;
+            }
+            buffer = former;
+        }
+        self.note_buffer(&buffer);
         let mut buffers = lock(&self.buffers);
         if buffers.len() < KEPT_BUFFERS {
             buffers.push(buffer);
@@ -141,10 +265,14 @@ impl Link {
 
     /// Hands one received message to the core, and a reply to the call that waits for it.
     ///
-    /// The reply's body is swapped out of `message`, with a recycled buffer left in its place.
+    /// The reply's body is swapped out of `message`, with a recycled buffer left in its place; sections are taken out.
     pub(crate) fn take_in(&self, message: &mut Message, now: Instant) -> Arrived {
+        self.note_buffer(&message.body);
+        let sections = std::mem::take(&mut message.sections);
         let mut out = self.out();
         let (header, body) = (&message.header, &message.body);
+        let lengths = sections.iter().map(transports::Lease::len);
+        self.counters.received.count(body.len(), lengths);
         let handled = if message.begun {
             out.core.handle_rest(now, header, body)
         } else {
@@ -155,8 +283,15 @@ impl Link {
         match incoming {
             connection::Incoming::Reply { key, status, extra } => {
                 let mut body = out.calls.take_buffer(key);
+                self.note_buffer(&body);
                 std::mem::swap(&mut body, &mut message.body);
-                let waker = out.calls.end_call(key, Ended::Reply { status, extra, body });
+                let ended = Ended::Reply {
+                    status,
+                    extra,
+                    body,
+                    sections,
+                };
+                let waker = out.calls.end_call(key, ended);
                 #[cfg(feature = "tokio")]
                 if waker.is_some() {
                     out.drivers.note_answer();
@@ -181,6 +316,7 @@ impl Link {
                 ordinal,
                 deadline,
                 one_way,
+                sections,
             },
             connection::Incoming::Connect { blob } => Arrived::Connect { blob },
             connection::Incoming::Cancel { id } => {
@@ -194,6 +330,7 @@ impl Link {
                 Arrived::Nothing
             }
             connection::Incoming::Opened => {
+                out.grant_wishes();
                 let woken = std::mem::take(&mut out.opening);
                 drop(out);
                 wake_all(woken);
@@ -285,6 +422,21 @@ impl Link {
         wake_all(woken);
     }
 
+    /// Whether the port may send large bodies from where they are.
+    pub(crate) fn lends(&self) -> bool {
+        self.carrier.lends()
+    }
+
+    /// Ends the sleep of whoever reads.
+    pub(crate) fn interrupt(&self) -> Interrupt {
+        self.interrupt.clone()
+    }
+
+    /// Has whoever reads look for room, too.
+    pub(crate) fn call_for_room(&self) {
+        self.interrupt.raise();
+    }
+
     /// Closes because the rest of a message does not come.
     pub(crate) fn close_late(&self) {
         let sentence = format!("a message took longer than {:?} to arrive", self.limits.message);
@@ -323,12 +475,21 @@ impl Link {
         }
     }
 
-    /// Answers one of the peer's calls, unless it was cancelled meanwhile. `flush`: nothing else follows at once.
-    pub(crate) fn answer(&self, id: u64, status: ReplyStatus, extra: u64, body: &mut Vec<u8>, flush: bool) {
-        self.answer_parts(id, status, extra, &[], body, flush);
+    /// Answers one of the peer's calls, unless it was cancelled meanwhile. `flush`: nothing else follows at once. Whether the
+    /// connection is congested now: see [`Out::congested`].
+    pub(crate) fn answer(
+        &self,
+        id: u64,
+        status: ReplyStatus,
+        extra: u64,
+        body: &mut Vec<u8>,
+        flush: bool,
+    ) -> bool {
+        self.answer_parts(id, status, extra, &[], body, Attached::default(), flush)
     }
 
-    /// The same with a body in two parts; `head` is copied.
+    /// The same with a body in two parts, of which `head` is copied, and with sections.
+    #[allow(clippy::too_many_arguments, reason = "they are what a reply consists of")]
     pub(crate) fn answer_parts(
         &self,
         id: u64,
@@ -336,15 +497,18 @@ impl Link {
         extra: u64,
         head: &[u8],
         body: &mut Vec<u8>,
+        attached: Attached,
         flush: bool,
-    ) {
+    ) -> bool {
+        self.note_buffer(body);
         let mut out = self.out();
         if let Some(header) = out.core.finish(id, status, extra) {
-            out.send_reply(&header, head, body);
+            out.send_reply(header, head, body, attached);
             if flush {
                 out.push(self);
             }
         }
+        out.congested(&self.limits)
     }
 
     /// Sends what there is to send, between two looks at the port. False: there is more to do than that.
@@ -372,9 +536,10 @@ impl Link {
         );
     }
 
-    /// Notes that a call of the peer has ended to which no answer is due: a one-way call, or one that was cancelled.
+    /// Notes that a call of the peer has ended to which no answer is due: a one-way call, or one that was cancelled. Whether the
+    /// connection is still congested.
     #[cfg(feature = "tokio")]
-    pub(crate) fn finish_unanswered(&self, id: u64) {
+    pub(crate) fn finish_unanswered(&self, id: u64) -> bool {
         let mut out = self.out();
         let congested = out.congested(&self.limits);
         let answer = out.core.finish(id, ReplyStatus::Ok, 0);
@@ -382,12 +547,15 @@ impl Link {
         if congested {
             out.drivers.wake();
         }
+        congested && out.congested(&self.limits)
     }
 
     /// Lets the client in.
     #[cfg(feature = "tokio")]
     pub(crate) fn accept(&self) {
-        self.out().core.accept();
+        let mut out = self.out();
+        out.core.accept();
+        out.grant_wishes();
     }
 
     /// Keeps the client out.
@@ -410,10 +578,28 @@ impl Link {
         out.drivers.wake();
     }
 
+    /// Notes whether a buffer that the connection keeps is to be given back some time.
+    #[inline]
+    fn note_buffer(&self, buffer: &Vec<u8>) {
+        #[cfg(feature = "tokio")]
+        if buffer.capacity() > IDLE_CAPACITY && !self.holds_large() {
+            self.large.store(true, Ordering::Relaxed);
+        }
+        #[cfg(not(feature = "tokio"))]
+        let _ = buffer;
+    }
+
+    /// Whether there are large buffers to give back.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn holds_large(&self) -> bool {
+        self.large.load(Ordering::Relaxed)
+    }
+
     /// Gives large buffers back.
     #[cfg(feature = "tokio")]
-    pub(crate) fn shrink(&self, capacity: usize) {
-        lock(&self.buffers).retain(|buffer| buffer.capacity() <= capacity);
+    pub(crate) fn shrink(&self) {
+        self.large.store(false, Ordering::Relaxed);
+        lock(&self.buffers).retain(|buffer| buffer.capacity() <= IDLE_CAPACITY);
     }
 
     #[cfg(feature = "tokio")]

@@ -5,17 +5,20 @@ use std::sync::Arc;
 use std::task::Waker;
 use std::time::Instant;
 
-use transports::{Flushed, Header, Sender, Sent};
+use transports::{Block, Flushed, Header, Pieces, Sender, Sent};
 
 use super::places::{Ended, Pending, Places};
 use super::share::Share;
 use super::{Link, wake_all};
-#[cfg(feature = "tokio")]
-use crate::Limits;
-use crate::connection::{ClosedBy, Connection, Event, Kind, StartError, State};
+use crate::codec::Size;
+use crate::connection::{
+    CallKey, ClosedBy, Connection, DIRECT, Event, Kind, PIECES, PIECES_IN_MEMORY, StartError, State,
+};
 use crate::context::Cancellation;
+use crate::section::Attached;
+use crate::traffic::Counters;
 use crate::waitlist::WaitList;
-use crate::{Codec, Error, ErrorKind, Outcome};
+use crate::{Codec, Error, ErrorKind, Limits, Outcome};
 
 /// Everything of a connection but its receiving half.
 pub(crate) struct Out {
@@ -36,18 +39,32 @@ pub(crate) struct Out {
     /// The peer's calls whose handlers run in tasks of their own.
     pub(crate) running: HashMap<u64, Arc<Cancellation>>,
     /// Replies that found the port full.
-    backlog: VecDeque<(Header, Vec<u8>)>,
+    backlog: VecDeque<Waiting>,
     backlog_bytes: usize,
     /// Threads that wait until everything has been sent.
     sending: Vec<Waker>,
+    /// Those who wait for something that the connection's end takes away.
+    until_end: Vec<Waker>,
+    /// Callers who keep what is left of their arguments, and wait until there is room for more.
+    lenders: Vec<Waker>,
+    /// How many keep some.
+    lending: usize,
     /// What the connection counts towards what its user may have queued.
     pub(crate) share: Option<Share>,
     /// Some moment in the past: calls without a deadline need no better one.
     created: Instant,
     /// Body of a control message on its way out.
     control: Vec<u8>,
+    counters: Arc<Counters>,
     #[cfg(feature = "tokio")]
     pub(crate) drivers: super::drivers::Drivers,
+}
+
+/// A message that found the port full.
+struct Waiting {
+    header: Header,
+    body: Vec<u8>,
+    attached: Attached,
 }
 
 /// What became of an attempt to start a call.
@@ -59,6 +76,16 @@ pub(crate) enum Start {
     Wait,
 }
 
+/// What became of an attempt to start a call whose caller keeps most of its arguments.
+pub(crate) enum StartLent {
+    /// It goes by this number.
+    Begun(Pending, usize),
+    /// There is no room now; wait in `Out::room`.
+    Wait,
+    /// It is to be sent whole.
+    Whole,
+}
+
 /// What a caller wants to have sent.
 #[derive(Clone, Copy)]
 pub(crate) struct Request {
@@ -68,7 +95,12 @@ pub(crate) struct Request {
 }
 
 impl Out {
-    pub(super) fn new(core: Connection, sender: Box<dyn Sender>, created: Instant) -> Self {
+    pub(super) fn new(
+        core: Connection,
+        sender: Box<dyn Sender>,
+        created: Instant,
+        counters: Arc<Counters>,
+    ) -> Self {
         Self {
             core,
             sender,
@@ -82,47 +114,30 @@ impl Out {
             backlog: VecDeque::new(),
             backlog_bytes: 0,
             sending: Vec::new(),
+            until_end: Vec::new(),
+            lenders: Vec::new(),
+            lending: 0,
             share: None,
             created,
             control: Vec::new(),
+            counters,
             #[cfg(feature = "tokio")]
             drivers: super::drivers::Drivers::default(),
         }
     }
 
-    /// Starts a call and gives it to the port. On anything but `Wait`, `body` may be reused.
+    /// Starts a call and gives it to the port. On anything but `Wait`, `body` may be reused, and nothing is attached any more.
     pub(crate) fn start(
         &mut self,
         link: &Link,
         request: &Request,
         body: &mut Vec<u8>,
+        attached: &mut Attached,
     ) -> Result<Start, Error> {
-        if self.broken && self.core.state() != State::Closed {
-            let sentence = match &link.leash {
-                Some(leash) => format!("{}; connect again", leash.why_gone()),
-                None => format!("{} is gone; connect again", link.peer_name()),
-            };
-            return Err(Error::new(ErrorKind::PeerDied, sentence));
-        }
-        if !self.has_room(link) {
+        let Some((key, mut header)) = self.open(link, request)? else {
             return Ok(Start::Wait);
-        }
-        let now = if request.deadline.is_some() {
-            Instant::now()
-        } else {
-            self.created
         };
-        let (key, header) = if request.one_way {
-            let started = self.core.start_one_way(now, request.ordinal, request.deadline);
-            (None, started.map_err(|error| self.start_error(link, error))?)
-        } else {
-            match self.core.start_call(now, request.ordinal, request.deadline) {
-                Ok((key, header)) => (Some(key), header),
-                Err(StartError::Full) => return Ok(Start::Wait),
-                Err(error) => return Err(self.start_error(link, error)),
-            }
-        };
-        let sent = self.sender.try_send(&marked(&header), body);
+        let sent = self.send(&mut header, &[], body, attached);
         if let Ok(Sent::Accepted) = sent {
             return Ok(key.map_or(Start::Posted, |key| Start::Sent(self.calls.enter_call(key))));
         }
@@ -131,15 +146,159 @@ impl Out {
         }
         match sent {
             Ok(_) => Ok(Start::Wait),
-            Err(error) => {
-                let error = self.send_failed(error);
-                match &link.leash {
-                    Some(leash) if error.kind() == ErrorKind::PeerDied => {
-                        Err(Error::new(ErrorKind::PeerDied, leash.why_gone()))
-                    }
-                    _ => Err(error),
-                }
+            Err(error) => Err(self.refused(link, error)),
+        }
+    }
+
+    /// Starts a call of which the port gets no more than `head`, while the caller keeps the `rest`, so many bytes, and hands it
+    /// on with [`Out::push_lent`].
+    pub(crate) fn start_lent(
+        &mut self,
+        link: &Link,
+        request: &Request,
+        head: &[u8],
+        rest: usize,
+    ) -> Result<StartLent, Error> {
+        let Some((key, mut header)) = self.open(link, request)? else {
+            return Ok(StartLent::Wait);
+        };
+        let Some(key) = key else {
+            return Ok(StartLent::Whole);
+        };
+        mark(&mut header);
+        match self.sender.try_lend(&header, head, rest) {
+            Ok(Some(number)) => {
+                self.counters.sent.count(head.len() + rest, std::iter::empty());
+                self.lending += 1;
+                Ok(StartLent::Begun(self.calls.enter_call(key), number))
             }
+            Ok(None) => {
+                self.core.withdraw_call(key);
+                Ok(StartLent::Whole)
+            }
+            Err(error) => {
+                self.core.withdraw_call(key);
+                Err(self.refused(link, error))
+            }
+        }
+    }
+
+    /// Hands on a piece of what a caller keeps. The bytes that went; none, if there is no room.
+    pub(crate) fn push_lent(&mut self, number: usize, rest: [&[u8]; 2]) -> Result<usize, Error> {
+        if self.broken {
+            // Whoever reads learns of the end.
+            return Ok(0);
+        }
+        self.sender
+            .push_lent(number, rest)
+            .map_err(|error| self.send_failed(error))
+    }
+
+    /// What this side has sent so far.
+    #[cfg(feature = "tracing")]
+    pub(crate) fn sent(&self) -> crate::Tiers {
+        self.counters.sent.tiers()
+    }
+
+    /// Has `waker` woken when the connection has ended. As long as it has not, who waits says so before each time that it sleeps.
+    pub(crate) fn wait_for_end(&mut self, waker: &Waker) {
+        // Those who wait no longer left their wakers here: they go when room is needed for others.
+        if self.until_end.len() >= 64 && self.until_end.len() == self.until_end.capacity() {
+            wake_all(self.until_end.drain(..));
+        }
+        if !self.until_end.iter().any(|known| known.will_wake(waker)) {
+            self.until_end.push(waker.clone());
+        }
+    }
+
+    /// Whether the connection has ended.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.core.state() == State::Closed
+    }
+
+    /// Has `waker` woken when there may be room for more of what a caller keeps.
+    pub(crate) fn wait_to_lend(&mut self, waker: &Waker) {
+        if !self.lenders.iter().any(|known| known.will_wake(waker)) {
+            self.lenders.push(waker.clone());
+        }
+    }
+
+    /// A caller keeps nothing any more: all of it went, or the port takes the `rest`.
+    pub(crate) fn end_lent(&mut self, number: usize, rest: Option<Vec<u8>>) {
+        self.lending -= 1;
+        if let Some(rest) = rest {
+            self.sender.keep_lent(number, rest);
+        }
+    }
+
+    /// Whether callers keep what they are to hand on, so that others have to look for room for them.
+    pub(crate) fn has_lenders(&self) -> bool {
+        self.lending > 0
+    }
+
+    /// Whether some of them are about to do that.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn has_busy_lenders(&self) -> bool {
+        self.lending > self.lenders.len()
+    }
+
+    /// Whether there is room, but others of this thread are to have their turn first: those who are about to hand on what they keep, or,
+    /// after a share of a large message, anybody.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn has_room_for_later(&self) -> bool {
+        self.has_busy_lenders() || !self.broken && self.sender.gives_way()
+    }
+
+    /// Enters a call with the core, if there is room: its key, unless it is one-way, and its header.
+    #[inline]
+    fn open(&mut self, link: &Link, request: &Request) -> Result<Option<(Option<CallKey>, Header)>, Error> {
+        if self.broken && self.core.state() != State::Closed {
+            let sentence = match &link.leash {
+                Some(leash) => format!("{}; connect again", leash.why_gone()),
+                None => format!("{} is gone; connect again", link.peer_name()),
+            };
+            return Err(Error::new(ErrorKind::PeerDied, sentence));
+        }
+        if !self.has_room(link) {
+            return Ok(None);
+        }
+        let now = if request.deadline.is_some() {
+            Instant::now()
+        } else {
+            self.created
+        };
+        if request.one_way {
+            let started = self.core.start_one_way(now, request.ordinal, request.deadline);
+            let header = started.map_err(|error| self.start_error(link, error))?;
+            return Ok(Some((None, header)));
+        }
+        match self.core.start_call(now, request.ordinal, request.deadline) {
+            Ok((key, header)) => Ok(Some((Some(key), header))),
+            Err(StartError::Full) => Ok(None),
+            Err(error) => Err(self.start_error(link, error)),
+        }
+    }
+
+    /// What to say of a call that the port did not take.
+    fn refused(&mut self, link: &Link, error: transports::Error) -> Error {
+        let error = self.send_failed(error);
+        match &link.leash {
+            Some(leash) if error.kind() == ErrorKind::PeerDied => {
+                Error::new(ErrorKind::PeerDied, leash.why_gone())
+            }
+            _ => error,
+        }
+    }
+
+    /// Tells the port what both sides wish, once the peer has told of its wishes.
+    pub(super) fn grant_wishes(&mut self) {
+        if self.core.both_wish(DIRECT) {
+            self.sender.offer_direct();
+        }
+        if self.core.both_wish(PIECES_IN_MEMORY) {
+            self.sender.offer_pieces(Pieces::InMemory);
+        } else if self.core.both_wish(PIECES) {
+            self.sender.offer_pieces(Pieces::InStream);
         }
     }
 
@@ -155,19 +314,32 @@ impl Out {
         }
     }
 
+    /// Whether [`Out::transmit`] would do anything: if not, all that was sent has been handed on by whoever sent it.
+    pub(crate) fn has_unsent(&self) -> bool {
+        self.core.has_to_say() || self.blocked() || self.has_lenders() || !self.room.is_empty()
+    }
+
     /// Sends what the core has to say and what waits for room, then flushes.
     pub(crate) fn transmit(&mut self) -> Flushed {
         while let Some(header) = self.core.poll_transmit(&mut self.control) {
             let mut body = std::mem::take(&mut self.control);
-            self.send_reply(&header, &[], &mut body);
+            self.send_reply(header, &[], &mut body, Attached::default());
             self.control = body;
         }
         self.flush()
     }
 
+    /// As [`Out::transmit`]: whether the connection turned out by that to take no more, for the first time.
+    pub(crate) fn transmit_breaks(&mut self) -> bool {
+        let was_broken = self.broken;
+        self.transmit();
+        self.broken && !was_broken
+    }
+
     /// Sends what goes at once, and forgets the rest: the peer reads no more.
     pub(super) fn part(&mut self) {
-        if self.transmit() == Flushed::Blocked {
+        self.transmit();
+        if self.blocked() {
             self.set_broken();
         }
     }
@@ -175,8 +347,11 @@ impl Out {
     /// Moves queued bytes on.
     pub(crate) fn flush(&mut self) -> Flushed {
         let flushed = self.flush_port();
-        if !self.blocked() {
+        if !self.sending.is_empty() && !self.blocked() {
             wake_all(self.sending.drain(..));
+        }
+        if !self.lenders.is_empty() && self.sender.takes_lent() {
+            wake_all(self.lenders.drain(..));
         }
         if let Some(share) = &mut self.share {
             share.set(if self.broken {
@@ -202,12 +377,18 @@ impl Out {
                     return Flushed::Done;
                 }
             }
-            while let Some((header, mut body)) = self.backlog.pop_front() {
-                let length = body.len();
-                match self.sender.try_send(&marked(&header), &mut body) {
-                    Ok(Sent::Accepted) => self.backlog_bytes -= length,
+            while let Some(mut waiting) = self.backlog.pop_front() {
+                self.backlog_bytes -= waiting.body.len();
+                let Waiting {
+                    header,
+                    body,
+                    attached,
+                } = &mut waiting;
+                match self.send_or_refuse(header, &mut &[][..], body, attached) {
+                    Ok(Sent::Accepted) => {}
                     Ok(Sent::Full) => {
-                        self.backlog.push_front((header, body));
+                        self.backlog_bytes += waiting.body.len();
+                        self.backlog.push_front(waiting);
                         break;
                     }
                     Err(error) => {
@@ -231,8 +412,17 @@ impl Out {
         self.push(link);
     }
 
+    /// Sees to it that the drivers know of the next deadline, for a call that is going to wait: it has put its request on the wire
+    /// by itself, and they may not have run since.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn look_after_deadlines(&self) {
+        if let Some(deadline) = self.core.poll_timeout() {
+            self.drivers.wake_for_deadline(deadline);
+        }
+    }
+
     /// Sends all there is, and sees to it that somebody sends the rest when there is room.
-    pub(super) fn push(&mut self, link: &Link) {
+    pub(crate) fn push(&mut self, link: &Link) {
         if self.transmit() == Flushed::Blocked {
             // Whoever reads now must also wait for space.
             link.interrupt.raise();
@@ -243,7 +433,7 @@ impl Out {
 
     /// Whether something waits for the peer to make room.
     pub(crate) fn blocked(&self) -> bool {
-        !self.broken && (self.sender.queued() > 0 || !self.backlog.is_empty())
+        !self.broken && (self.sender.waits() || !self.backlog.is_empty())
     }
 
     /// Whether something is still to be sent; then `waker`, a thread's, is told when that has changed.
@@ -262,7 +452,6 @@ impl Out {
     }
 
     /// Whether the peer leaves so much unread that it is not to be served further.
-    #[cfg(feature = "tokio")]
     pub(crate) fn congested(&self, limits: &Limits) -> bool {
         self.core.one_ways() >= limits.max_in_flight as usize
             || self.queued() > limits.max_queued
@@ -273,7 +462,6 @@ impl Out {
     }
 
     /// Bytes on their way out.
-    #[cfg(feature = "tokio")]
     fn queued(&self) -> usize {
         if self.broken {
             0
@@ -293,12 +481,18 @@ impl Out {
         woken
     }
 
-    pub(super) fn send_reply(&mut self, header: &Header, head: &[u8], body: &mut Vec<u8>) {
+    pub(super) fn send_reply(
+        &mut self,
+        mut header: Header,
+        mut head: &[u8],
+        body: &mut Vec<u8>,
+        mut attached: Attached,
+    ) {
         if self.broken {
             return;
         }
         let full = if self.backlog.is_empty() {
-            match self.sender.try_send_parts(&marked(header), head, body) {
+            match self.send_or_refuse(&mut header, &mut head, body, &mut attached) {
                 Ok(sent) => sent == Sent::Full,
                 Err(error) => {
                     self.send_failed(error);
@@ -311,13 +505,115 @@ impl Out {
         if full {
             body.splice(..0, head.iter().copied());
             self.backlog_bytes += body.len();
-            self.backlog.push_back((*header, std::mem::take(body)));
+            self.backlog.push_back(Waiting {
+                header,
+                body: std::mem::take(body),
+                attached,
+            });
+        }
+    }
+
+    /// Gives a message to the port. If its sections cannot go beside it, it goes with their bytes inside.
+    ///
+    /// The header is marked where it is: a copy, of bytes that were just written one by one, would have to wait for them.
+    fn send(
+        &mut self,
+        header: &mut Header,
+        head: &[u8],
+        body: &mut Vec<u8>,
+        attached: &mut Attached,
+    ) -> Result<Sent, transports::Error> {
+        mark(header);
+        if !attached.is_empty() {
+            let length = head.len() + body.len();
+            match self.sender.try_send_with(header, head, body, attached.blocks()) {
+                Ok(Sent::Accepted) => {
+                    let attached = std::mem::take(attached);
+                    let lengths = attached.blocks().iter().map(|block: &Block| block.len());
+                    self.counters.sent.count(length, lengths);
+                    return Ok(Sent::Accepted);
+                }
+                Err(error) if is_about_sections(&error) => self.put_in(body, attached, &error)?,
+                other => return other,
+            }
+        }
+        let length = head.len() + body.len();
+        let sent = if head.is_empty() {
+            self.sender.try_send(header, body)
+        } else {
+            self.sender.try_send_parts(header, head, body)
+        };
+        match sent {
+            Ok(Sent::Accepted) => {
+                self.counters.sent.count(length, std::iter::empty());
+                // Said anew: to copy what the port said, the processor would wait until all that it wrote before has left for
+                // memory, the record of this message among it, whose line is with the other side.
+                Ok(Sent::Accepted)
+            }
+            other => other,
+        }
+    }
+
+    /// Puts the bytes of sections into the body, since they cannot go beside it, for the reason `why`.
+    #[cold]
+    fn put_in(
+        &self,
+        body: &mut Vec<u8>,
+        attached: &mut Attached,
+        why: &transports::Error,
+    ) -> Result<(), transports::Error> {
+        if attached.blocks().iter().any(Block::is_common) {
+            // Its bytes would be a copy, which nobody else writes.
+            let sentence = format!("memory that both sides write cannot be passed on: {why}");
+            return Err(transports::Error::new(
+                transports::ErrorKind::Unsupported,
+                sentence,
+            ));
+        }
+        let refused = |sentence: String| transports::Error::new(transports::ErrorKind::TooLarge, sentence);
+        let length = attached.length_inside(body.len());
+        let limit = self.core.max_body_to_send() as usize;
+        if length > limit {
+            // The other side would end the connection.
+            return Err(refused(format!(
+                "its sections cannot be passed on ({why}), and with them inside, the message is {}, above the limit of {}",
+                Size(length),
+                Size(limit)
+            )));
+        }
+        attached.put_into(body).map_err(|error| {
+            refused(format!(
+                "its sections cannot be passed on ({why}), and to put them into the message: {error}"
+            ))
+        })
+    }
+
+    /// As [`Out::send`], but a reply that cannot be sent becomes an error for the caller, who waits.
+    fn send_or_refuse(
+        &mut self,
+        header: &mut Header,
+        head: &mut &[u8],
+        body: &mut Vec<u8>,
+        attached: &mut Attached,
+    ) -> Result<Sent, transports::Error> {
+        match self.send(header, head, body, attached) {
+            Err(error)
+                if is_about_this_message(&error) && Kind::from_code(header.kind) == Some(Kind::Reply) =>
+            {
+                let kind = Error::from_transport_kind(error.kind());
+                *header = self.core.failed_reply(header.id, kind);
+                *head = &[];
+                *attached = Attached::default();
+                *body = format!("the result cannot be sent: {error}").into_bytes();
+                self.send(header, head, body, attached)
+            }
+            other => other,
         }
     }
 
     /// Notes that nothing can be sent any more. The connection ends when the reader has read what is left.
     fn send_failed(&mut self, error: transports::Error) -> Error {
-        if error.kind() != transports::ErrorKind::TooLarge {
+        if !is_about_this_message(&error) {
             self.set_broken();
         }
         Error::from(error)
@@ -352,6 +648,8 @@ impl Out {
                     }
                     woken.append(&mut self.opening);
                     woken.append(&mut self.sending);
+                    woken.append(&mut self.until_end);
+                    woken.append(&mut self.lenders);
                     for (_, running) in self.running.drain() {
                         running.cancel_into(&mut woken);
                     }
@@ -403,15 +701,25 @@ impl Out {
     }
 }
 
+/// Whether the port has taken nothing and is still usable: the sections of a message are at fault.
+fn is_about_sections(error: &transports::Error) -> bool {
+    matches!(
+        error.kind(),
+        transports::ErrorKind::Unsupported | transports::ErrorKind::Resource
+    )
+}
+
+/// Whether the port took nothing, and takes other messages as before.
+fn is_about_this_message(error: &transports::Error) -> bool {
+    matches!(
+        error.kind(),
+        transports::ErrorKind::TooLarge | transports::ErrorKind::Unsupported
+    )
+}
+
 /// Tells the port which messages may pass one another.
-fn marked(header: &Header) -> Header {
-    let unordered = if Kind::is_unordered(header) {
-        Header::UNORDERED
-    } else {
-        0
-    };
-    Header {
-        flags: header.flags | unordered,
-        ..*header
+fn mark(header: &mut Header) {
+    if Kind::is_unordered(header) {
+        header.flags |= Header::UNORDERED;
     }
 }

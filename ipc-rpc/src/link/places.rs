@@ -2,6 +2,8 @@
 
 use std::task::Waker;
 
+use transports::Lease;
+
 use crate::connection::{CallKey, ReplyStatus};
 
 /// The places of our calls and pings. A place is reused once its caller has left it.
@@ -28,6 +30,7 @@ pub(crate) enum Ended {
         status: ReplyStatus,
         extra: u64,
         body: Vec<u8>,
+        sections: Vec<Lease>,
     },
     /// Our own clock ended it.
     Expired,

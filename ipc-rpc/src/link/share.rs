@@ -16,7 +16,6 @@ impl Share {
     }
 
     /// Whether this connection is one of those that leave more than `limit` bytes unread together.
-    #[cfg(feature = "tokio")]
     pub(super) fn is_above(&self, limit: usize) -> bool {
         self.own > 0 && self.total.load(Ordering::Relaxed) > limit
     }

@@ -48,6 +48,27 @@ fn a_handler_ends_once() {
 }
 
 #[test]
+fn a_reply_that_cannot_be_sent_becomes_an_error() {
+    let mut pair = Pair::open();
+    let key = pair.call(Client);
+    pair.drive();
+    assert!(pair.core(Server).finish(key.id(), ReplyStatus::Ok, 0).is_some());
+    let header = pair.core(Server).failed_reply(key.id(), ErrorKind::TooLarge);
+    pair.side(Server).wire.push_back((header, b"too large".to_vec()));
+    pair.drive();
+    assert_eq!(
+        pair.side(Client).replies(),
+        [(
+            key,
+            ReplyStatus::Failed(ErrorKind::TooLarge),
+            0,
+            &b"too large"[..]
+        )]
+    );
+    pair.assert_no_errors();
+}
+
+#[test]
 fn replies_come_in_any_order() {
     for caller in End::BOTH {
         let mut pair = Pair::open();

@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::connection::{
-    CloseReason, ClosedBy, Config, Connection, Fit, Incoming, MAX_SERVICES, Role, State,
+    CloseReason, ClosedBy, Config, Connection, DIRECT, Fit, Incoming, MAX_SERVICES, PIECES, PIECES_IN_MEMORY,
+    Role, State,
 };
 use crate::pair::{
     BINCODE, Client, End, GET, JSON, LOG, Pair, STORE, Sent, Server, Side, client_config, server_config,
@@ -32,6 +33,37 @@ fn answer(message: Sent) -> (Side, Result<(), ErrorKind>) {
     side.wire.clear();
     let result = side.receive(now, message);
     (side, result)
+}
+
+#[test]
+fn a_wish_counts_if_both_ends_have_it() {
+    for (client, server, both) in [
+        (0, 0, false),
+        (DIRECT, 0, false),
+        (0, DIRECT, false),
+        (DIRECT, DIRECT, true),
+        (DIRECT, !DIRECT, false),
+        (PIECES, DIRECT, false),
+        (PIECES, PIECES, false),
+        (PIECES, PIECES_IN_MEMORY, false),
+        (PIECES_IN_MEMORY | PIECES, PIECES, false),
+        (u32::MAX, DIRECT | 1 << 31, true),
+    ] {
+        let with = |wishes, config| Config { wishes, ..config };
+        let mut pair = Pair::new(with(client, client_config()), with(server, server_config()));
+        assert!(!pair.core(Client).both_wish(DIRECT) && !pair.core(Server).both_wish(DIRECT));
+        pair.drive();
+        assert_eq!(pair.core(Server).both_wish(DIRECT), both, "{client} {server}");
+        pair.core(Server).accept();
+        pair.drive();
+        assert_eq!(pair.core(Client).state(), State::Open);
+        assert_eq!(pair.core(Client).both_wish(DIRECT), both, "{client} {server}");
+        // One wish is no other.
+        for wish in [PIECES, PIECES_IN_MEMORY] {
+            let both = client & server & wish != 0;
+            assert_eq!(pair.core(Client).both_wish(wish), both, "{client} {server}");
+        }
+    }
 }
 
 #[test]

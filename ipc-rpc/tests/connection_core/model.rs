@@ -360,7 +360,12 @@ impl World {
     /// Takes what a core has to do, as a driver does after each thing that happens.
     fn poll(&mut self, end: End) {
         let mut body = Vec::new();
-        while let Some(header) = self.ends[at(end)].core.poll_transmit(&mut body) {
+        loop {
+            let has_to_say = self.ends[at(end)].core.has_to_say();
+            let Some(header) = self.ends[at(end)].core.poll_transmit(&mut body) else {
+                break;
+            };
+            assert!(has_to_say, "it says what it did not announce");
             assert_eq!(header.length as usize, body.len());
             self.ends[at(end)].wire.push_back((header, body.clone()));
         }

@@ -93,6 +93,7 @@ pub(crate) fn client_config() -> Config {
         services: Arc::new([]),
         handshake_timeout: CONNECTING_HANDSHAKE,
         keepalive: None,
+        wishes: 0,
     }
 }
 
@@ -104,6 +105,7 @@ pub(crate) fn server_config() -> Config {
         services: Arc::new([&STORE]),
         handshake_timeout: ACCEPTING_HANDSHAKE,
         keepalive: None,
+        wishes: 0,
     }
 }
 

@@ -5,6 +5,7 @@ use serde::de::Error;
 use crate::codec::budget::{Breach, Budget};
 use crate::codec::error::CodecError;
 use crate::codec::path::Path;
+use crate::section::Delivered;
 
 /// What is left of a message's budget, and what went wrong.
 pub(in crate::codec) struct Ledger<'de> {
@@ -19,10 +20,12 @@ pub(in crate::codec) struct Ledger<'de> {
     pub(super) name: Option<&'de str>,
     /// What is read is the key of a map, which JSON writes as text whatever its type.
     pub(super) key: bool,
+    /// What came beside the body.
+    pub(super) sections: Option<Delivered>,
 }
 
 impl<'de> Ledger<'de> {
-    pub(in crate::codec) fn new(budget: &Budget, body: usize) -> Self {
+    pub(in crate::codec) fn new(budget: &Budget, body: usize, sections: Option<Delivered>) -> Self {
         let Budget { elements, heap, .. } = *budget;
         Self {
             budget: *budget,
@@ -33,6 +36,7 @@ impl<'de> Ledger<'de> {
             path: Path::default(),
             name: None,
             key: false,
+            sections,
         }
     }
 
@@ -43,6 +47,13 @@ impl<'de> Ledger<'de> {
             None => CodecError::decode(&self.path, rule),
             Some(breach) => CodecError::decode(&self.path, &breach.explain(&self.budget, self.body)),
         }
+    }
+
+    /// Whether there are sections that were not read.
+    pub(in crate::codec) fn has_sections_left(&self) -> bool {
+        self.sections
+            .as_ref()
+            .is_some_and(|sections| !sections.is_used_up())
     }
 
     pub(in crate::codec) fn is_kept(&self) -> bool {

@@ -24,6 +24,7 @@ use serde::de::{DeserializeSeed, Deserializer, EnumAccess, VariantAccess, Visito
 
 pub(super) use ledger::Ledger;
 
+use crate::section::{self, MARK};
 use ledger::Place;
 use watch::{Content, Watch};
 
@@ -268,8 +269,16 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Guard<'_, 'de, D> {
         name: &'static str,
         visitor: V,
     ) -> Result<V::Value, D::Error> {
+        let is_section = name == MARK;
+        if is_section {
+            section::deliver_with(self.place.ledger.sections.clone());
+        }
         let (inner, watch) = self.watch(visitor, Content::Fixed(&[]));
-        inner.deserialize_newtype_struct(name, watch)
+        let value = inner.deserialize_newtype_struct(name, watch);
+        if is_section {
+            section::forget();
+        }
+        value
     }
 
     #[inline]
