@@ -1,34 +1,165 @@
 //! A short life of a client, in the course of which a test kills it, or its server.
 
-use ipc_rpc::{Endpoint, Error};
+use std::time::{Duration, Instant};
 
+use ipc_rpc::{DirectState, Error, Section, ServiceClient, View};
+use serde::{Deserialize, Serialize};
+
+use crate::meter::Holdings;
 use crate::mode::Mode;
-use crate::subject::{SubjectClient, pattern};
+use crate::samples::SamplesClient;
+use crate::subject::{Plan, SubjectClient, pattern};
 
 /// Calls that fit into one record.
 const SMALL: u64 = 50;
 
+/// As many, where others matter more.
+const FEW: u64 = 3;
+
 /// Bytes of arguments and of a result that travel in pieces.
 const LARGE: u64 = 1 << 20;
 
-/// Connects, calls, and leaves: what connecting came to, and then each of the calls, all of which are made.
-#[must_use]
-pub fn run(mode: Mode, endpoint: Endpoint) -> Vec<Result<(), Error>> {
-    mode.run(async move {
-        let client: SubjectClient = match mode.end(SubjectClient::connect(endpoint)).await {
-            Ok(client) => client,
-            Err(error) => return vec![Err(error)],
-        };
-        let mut ended = vec![Ok(())];
-        for number in 0..SMALL {
-            let call = mode.end(client.number(number)).await;
-            ended.push(call.map(|same| assert_eq!(same, number)));
+/// Bytes of those that the other side copies in several steps.
+const LENT: u64 = (2 << 20) + 1000;
+
+/// Bytes of sections: some have a memory in common, and one has a memory of its own.
+const SECTIONS: [u64; 3] = [20_000, 20_001, 600_000];
+
+/// How what is large travels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Way {
+    /// In messages; most calls are small.
+    Messages,
+    /// Beside messages: sections of either side, sealed or not.
+    Sections,
+    /// Read out of its sender's memory.
+    Direct,
+}
+
+impl Way {
+    /// A server that large things can be sent to in this way.
+    pub fn plan(self, endpoint: impl Into<String>) -> Plan {
+        Plan {
+            direct_if_large: self == Self::Direct,
+            ..Plan::at(endpoint)
         }
-        let (data, expected) = (pattern(LARGE), pattern(LARGE));
-        let taken = mode.end(client.take(&data)).await;
-        ended.push(taken.map(|taken| assert!(taken, "the arguments arrive as they were sent")));
-        let given = mode.end(client.give(LARGE)).await;
-        ended.push(given.map(|given| assert!(given == expected, "the result arrives as it was sent")));
-        ended
-    })
+    }
+}
+
+/// What a client is to do.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Errand {
+    /// How it ends its calls.
+    pub mode: Mode,
+    /// What calls those are.
+    pub way: Way,
+    /// Where the server is.
+    pub endpoint: String,
+}
+
+/// What connecting came to, and then each of the calls.
+type Steps = Vec<Result<(), Error>>;
+
+impl Errand {
+    /// Connects, calls, and leaves: what connecting came to, and then each of the calls, all of which are made.
+    #[must_use]
+    pub fn run(&self) -> Steps {
+        let Self { mode, way, .. } = *self;
+        mode.run(async {
+            let connect = SubjectClient::connect(self.endpoint.as_str()).direct(way == Way::Direct);
+            let client = match mode.end(connect).await {
+                Ok(client) => client,
+                Err(error) => return vec![Err(error)],
+            };
+            let mut steps = vec![Ok(())];
+            let small = if way == Way::Messages { SMALL } else { FEW };
+            for number in 0..small {
+                let call = mode.end(client.number(number)).await;
+                steps.push(call.map(|same| assert_eq!(same, number)));
+            }
+            match way {
+                Way::Messages => large(mode, &client, LARGE, &mut steps).await,
+                Way::Sections => {
+                    large(mode, &client, LARGE, &mut steps).await;
+                    sections(mode, &client.service(), &mut steps).await;
+                }
+                Way::Direct => lent(mode, &client, &mut steps).await,
+            }
+            steps
+        })
+    }
+}
+
+/// Bodies of that many bytes, there and back.
+async fn large(mode: Mode, client: &SubjectClient, bytes: u64, steps: &mut Steps) {
+    let (data, expected) = (pattern(bytes), pattern(bytes));
+    let taken = mode.end(client.take(&data)).await;
+    steps.push(taken.map(|taken| assert!(taken, "the arguments arrive as they were sent")));
+    let given = mode.end(client.give(bytes)).await;
+    steps.push(given.map(|given| assert!(given == expected, "the result arrives as it was sent")));
+}
+
+/// Large bodies until both sides have lent some.
+async fn lent(mode: Mode, client: &SubjectClient, steps: &mut Steps) {
+    loop {
+        large(mode, client, LENT, steps).await;
+        let usage = client.as_client().direct().expect("it was asked for");
+        let is_told = usage.state != DirectState::Open;
+        if steps.iter().any(Result::is_err) || is_told && usage.lent > 0 && usage.fetched > 0 {
+            return;
+        }
+    }
+}
+
+/// Sections of this side's, which come back, and some of the other side's, of which one is kept while the next is made.
+async fn sections(mode: Mode, client: &SamplesClient, steps: &mut Steps) {
+    let mut kept = None;
+    for length in SECTIONS {
+        for sealed in [false, true] {
+            let expected = pattern(length);
+            let section = filled(client, &expected, sealed).map(View::from);
+            let echo = match section {
+                Ok(section) => mode.end(client.echo(section)).await,
+                Err(error) => Err(error),
+            };
+            steps.push(echo.map(|same| assert!(same[..] == expected, "what went comes back")));
+            let made = mode.end(client.make(length, sealed)).await;
+            steps.push(made.map(|made| {
+                assert!(made[..] == expected, "it is what was asked for");
+                kept = Some(made);
+            }));
+        }
+    }
+    drop(kept);
+}
+
+/// Memory of this side with these bytes in it.
+fn filled(client: &SamplesClient, bytes: &[u8], sealed: bool) -> Result<Section<u8>, Error> {
+    let mut section = if sealed {
+        client.alloc_sealed(bytes.len())?
+    } else {
+        client.alloc(bytes.len())?
+    };
+    section.copy_from_slice(bytes);
+    Ok(section)
+}
+
+/// Waits until a process holds what it held before. What a dead process leaves behind is released when its task has run, of
+/// which nobody is told.
+///
+/// # Panics
+/// If it goes on holding more.
+pub fn comes_back(what: &str, before: &Holdings, now: impl Fn() -> Holdings) {
+    let begun = Instant::now();
+    loop {
+        let after = now();
+        if after.descriptors <= before.descriptors && after.shared <= before.shared {
+            return;
+        }
+        assert!(
+            begun.elapsed() < Duration::from_secs(30),
+            "{what}: {before:?} has become {after:?}"
+        );
+        std::thread::sleep(Duration::from_millis(2));
+    }
 }

@@ -20,6 +20,24 @@ pub enum Transport {
     Memory,
     /// `shm:name`.
     SharedMemory,
+    /// `shm:name`, where each body is read out of its sender's memory.
+    DirectSharedMemory,
+    /// `unix:name`, the same.
+    DirectUnix,
+    /// As `Spawn`, the same.
+    DirectSpawn,
+    /// `shm:name`, where each section lies in shared memory, however small.
+    AllSharedMemory,
+    /// `unix:name`, the same, and each body goes through shared memory in the smallest pieces.
+    AllSharedUnix,
+    /// As `Spawn`, the same.
+    AllSharedSpawn,
+    /// `tcp:0`, where each body goes through the stream in the smallest pieces.
+    PiecesTcp,
+    /// `pipe:name`, the same.
+    PiecesPipe,
+    /// As `Stdio`, the same.
+    PiecesStdio,
     /// `unix:name`.
     UnixName,
     /// `unix:/path`.
@@ -47,28 +65,60 @@ impl Transport {
         let name = format!("test-{}-{number}", std::process::id());
         match self {
             Self::Memory => format!("mem:{name}"),
-            Self::SharedMemory => format!("shm:{name}"),
-            Self::UnixName => format!("unix:{name}"),
+            Self::SharedMemory | Self::DirectSharedMemory | Self::AllSharedMemory => {
+                format!("shm:{name}")
+            }
+            Self::UnixName | Self::DirectUnix | Self::AllSharedUnix => format!("unix:{name}"),
             Self::UnixPath => format!("unix:{}/ipc-rpc-{name}.sock", std::env::temp_dir().display()),
             Self::UnixAbstract => format!("unix:@{name}"),
-            Self::Pipe => format!("pipe:{name}"),
+            Self::Pipe | Self::PiecesPipe => format!("pipe:{name}"),
             Self::PipeMessages => format!("pipe:{name}?mode=message"),
-            Self::Tcp => "tcp:0".to_owned(),
-            Self::Spawn | Self::Stdio => "fd:inherited".to_owned(),
+            Self::Tcp | Self::PiecesTcp => "tcp:0".to_owned(),
+            Self::Spawn | Self::Stdio | Self::DirectSpawn | Self::AllSharedSpawn | Self::PiecesStdio => {
+                "fd:inherited".to_owned()
+            }
         }
+    }
+
+    /// Whether bodies are read out of their sender's memory.
+    #[must_use]
+    pub fn is_direct(self) -> bool {
+        matches!(
+            self,
+            Self::DirectSharedMemory | Self::DirectUnix | Self::DirectSpawn
+        )
+    }
+
+    /// Whether whatever can goes through shared memory, however small.
+    #[must_use]
+    pub fn shares_all(self) -> bool {
+        matches!(
+            self,
+            Self::AllSharedMemory | Self::AllSharedUnix | Self::AllSharedSpawn
+        )
+    }
+
+    /// Whether whatever can travels beside a message or in pieces, however small, and in the smallest pieces.
+    #[must_use]
+    pub fn is_cut_small(self) -> bool {
+        self.shares_all() || matches!(self, Self::PiecesTcp | Self::PiecesPipe | Self::PiecesStdio)
     }
 
     /// Whether each side learns who the other is.
     #[must_use]
     pub fn vouches(self) -> bool {
-        !matches!(self, Self::Tcp | Self::Stdio)
+        !matches!(
+            self,
+            Self::Tcp | Self::PiecesTcp | Self::Stdio | Self::PiecesStdio
+        )
     }
 
     /// Whether each side learns the other's process.
     #[must_use]
     pub fn tells_processes(self) -> bool {
         // FIFOs do not tell it, named pipes do.
-        self.vouches() && (self != Self::Pipe || !self.tells_users())
+        let is_pipe = matches!(self, Self::Pipe | Self::PiecesPipe);
+        self.vouches() && (!is_pipe || !self.tells_users())
     }
 
     /// Whether each side learns the other's user as a number.
@@ -95,7 +145,11 @@ impl Fixture {
     /// A plan for a server with nothing special.
     #[must_use]
     pub fn plan(&self) -> Plan {
-        Plan::at(self.transport.endpoint())
+        Plan {
+            direct: self.transport.is_direct(),
+            shared_from_one: self.transport.is_cut_small(),
+            ..Plan::at(self.transport.endpoint())
+        }
     }
 
     /// A server with nothing special.
@@ -112,7 +166,11 @@ impl Fixture {
     pub fn serve(&self, plan: &Plan) -> TestServer {
         match self.transport {
             Transport::Memory => TestServer::Thread(InThread::serve(plan).expect("the server listens")),
-            Transport::Spawn | Transport::Stdio => TestServer::Children {
+            Transport::Spawn
+            | Transport::Stdio
+            | Transport::DirectSpawn
+            | Transport::AllSharedSpawn
+            | Transport::PiecesStdio => TestServer::Children {
                 endpoint: format!("exec:{}", self.program)
                     .parse()
                     .expect("the program's path is a path"),
@@ -129,13 +187,20 @@ impl Fixture {
                 let mut command = Command::new(self.program);
                 command.args(["child", plan]);
                 let connect = Connect::spawn(command);
-                if self.transport == Transport::Stdio {
+                if matches!(self.transport, Transport::Stdio | Transport::PiecesStdio) {
                     connect.stdio()
                 } else {
                     connect
                 }
             }
             listening => Connect::new(listening.endpoint()),
+        };
+        let connect = if self.transport.is_direct() {
+            connect.direct(true).direct_from(1)
+        } else if self.transport.is_cut_small() {
+            connect.pieces_from(1).piece_of(1).sections_from(1)
+        } else {
+            connect
         };
         connect.codec(self.codec)
     }

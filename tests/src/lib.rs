@@ -10,6 +10,7 @@ pub mod fork;
 pub mod meter;
 pub mod mode;
 pub mod process;
+pub mod samples;
 pub mod subject;
 pub mod values;
 #[cfg(unix)]

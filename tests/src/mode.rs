@@ -7,10 +7,12 @@ use std::task::{Context, Poll, Waker};
 use std::thread;
 
 use ipc_rpc::__private::Method;
-use ipc_rpc::{Call, Connect, Error, Ping, ServiceClient};
+use ipc_rpc::bytemuck::Pod;
+use ipc_rpc::{Allocation, Call, Connect, Error, Ping, ServiceClient};
+use serde::{Deserialize, Serialize};
 
 /// How calls are ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Mode {
     /// With `.await`, in a runtime.
     Async,
@@ -33,6 +35,12 @@ impl<M: Method> Ending for Call<'_, M> {
 impl<C: ServiceClient> Ending for Connect<C> {
     fn wait(self) -> Result<C, Error> {
         Connect::wait(self)
+    }
+}
+
+impl<T: Pod> Ending for Allocation<'_, T> {
+    fn wait(self) -> Self::Output {
+        Allocation::wait(self)
     }
 }
 

@@ -95,6 +95,25 @@ fn listen(endpoint: &str, sentence: &str) -> String {
     format!("ended {} found {found}", ended.is_ok())
 }
 
+/// Has nobody look into this process who has no special rights, and gives up its own, if it has any.
+///
+/// # Panics
+/// If the system does not let it.
+#[cfg(target_os = "linux")]
+pub fn become_bare() {
+    use rustix::process::{DumpableBehavior, set_dumpable_behavior};
+    use rustix::thread::{CapabilitySet, CapabilitySets, set_capabilities};
+
+    let none = CapabilitySet::empty();
+    let sets = CapabilitySets {
+        effective: none,
+        permitted: none,
+        inheritable: none,
+    };
+    set_capabilities(None, sets).expect("rights can be given up");
+    set_dumpable_behavior(DumpableBehavior::NotDumpable).expect("one can hide");
+}
+
 /// Makes this thread, and those that it starts, run as a user, with the group of the same number and these beside it.
 ///
 /// # Panics

@@ -5,7 +5,7 @@ use std::thread;
 use std::time::Duration;
 
 /// Far above what any test takes on a busy machine.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub const PATIENCE: Duration = Duration::from_secs(90);
 
 /// Runs `body` on a thread of its own and panics if it panics or has not ended after [`PATIENCE`].
 ///

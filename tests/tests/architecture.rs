@@ -252,10 +252,15 @@ fn unsafe_code_has_its_places() {
     let library = ["transports/src/sys/", "transports/src/shm/"];
     for path in files("", ".rs") {
         let text = path.to_str().expect("our paths are text").replace('\\', "/");
+        // A promise that the caller makes is declared there, and used elsewhere.
+        let promise = match &*text {
+            "transports/src/endpoint/mod.rs" => "pub unsafe fn trust_peer(mut self) -> Self {",
+            _ => "",
+        };
         // Programs that are not to compile, and the macro's input and output.
         if text.starts_with("tests/ui/")
             || text.starts_with("tests/golden/")
-            || !has_word(&code(&read(&path)), "unsafe")
+            || !has_word(&code(&read(&path)).replacen(promise, "", 1), "unsafe")
         {
             continue;
         }
@@ -269,6 +274,8 @@ fn unsafe_code_has_its_places() {
             read(&path).contains("impl GlobalAlloc for")
                 || text.starts_with("benchmarks/")
                 || text == "tests/src/fork.rs"
+                // It gives the promise that is mentioned above.
+                || text == "examples/src/bin/tensor.rs"
         };
         assert!(allowed, "{text} has unsafe code");
     }
@@ -317,7 +324,7 @@ fn unsafe_blocks_are_counted_and_explained() {
         let text = path.to_str().expect("our paths are text").replace('\\', "/");
         let (below, source) = (text.trim_start_matches("transports/src/"), read(&path));
         // What tests do for themselves.
-        if below.starts_with("shm/tests/") || below == "shm/models.rs" {
+        if below.starts_with("shm/tests/") || below.starts_with("shm/models") {
             continue;
         }
         let folder = ["sys/unix", "sys/windows", "shm"]
@@ -371,7 +378,8 @@ fn unexplained_blocks_would_be_found() {
 fn platforms_differ_in_one_place() {
     for package in PUBLIC {
         for path in files(&format!("{package}/src"), ".rs") {
-            if path.ends_with("transports/src/sys/mod.rs") || path.ends_with("tests.rs") {
+            let is_test = path.ends_with("tests.rs") || path.iter().any(|part| part == "tests");
+            if is_test || path.ends_with("transports/src/sys/mod.rs") {
                 continue;
             }
             let code = shipped(&path);

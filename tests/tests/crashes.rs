@@ -1,5 +1,6 @@
-//! `kill -9` of a server, and of a client, at the points of the shared rings: whoever survives is told of it, once for each
-//! call, goes on with its other connections, and holds in the end what it held before.
+//! `kill -9` of a server, and of a client, at the points of what they share: rings and sockets, sections, and bodies that are read
+//! out of each other's memory. Whoever survives is told of it, once for each call, goes on with its other connections, and holds
+//! in the end what it held before.
 //!
 //! By default some of the points are tried. All of them:
 //! `cargo test -p tests --features crash-points --test crashes -- --ignored --nocapture`
@@ -9,12 +10,12 @@
 use std::time::{Duration, Instant};
 
 use ipc_rpc::{Error, ErrorKind, Outcome};
-use tests::errand;
+use tests::errand::{Errand, Way, comes_back};
 use tests::fixture::Transport;
 use tests::meter::Holdings;
 use tests::mode::Mode;
 use tests::process::Helper;
-use tests::subject::{Plan, SubjectClient};
+use tests::subject::SubjectClient;
 use tests::watchdog;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_subject");
@@ -23,8 +24,13 @@ const PROGRAM: &str = env!("CARGO_BIN_EXE_subject");
 const VARIABLE: &str = "TRANSPORTS_CRASH_POINT";
 
 /// From one point that is tried to the next, in a run that is not to take long: a prime, so that none of the steps of a call
-/// is passed over in all calls.
-const STRIDE: usize = 7;
+/// is passed over in all calls. Bodies that are lent have few.
+fn stride(way: Way) -> usize {
+    match way {
+        Way::Messages | Way::Sections => 7,
+        Way::Direct => 3,
+    }
+}
 
 /// The first points, which are those of connecting, are all tried.
 const FIRST: usize = 12;
@@ -32,26 +38,51 @@ const FIRST: usize = 12;
 /// How soon a death has to be noticed. The aim is 50 ms; the machine may be busy.
 const SOON: Duration = Duration::from_secs(1);
 
+/// Each with points of its own.
+const WAYS: [(Transport, Way); 5] = [
+    (Transport::SharedMemory, Way::Messages),
+    (Transport::SharedMemory, Way::Sections),
+    (Transport::SharedMemory, Way::Direct),
+    (Transport::UnixName, Way::Sections),
+    (Transport::UnixName, Way::Direct),
+];
+
 #[test]
 fn servers() {
-    servers_die(STRIDE);
+    for (transport, way) in WAYS {
+        servers_die(transport, way, stride(way));
+    }
 }
 
 #[test]
 #[ignore = "takes minutes"]
 fn servers_at_every_point() {
-    servers_die(1);
+    for (transport, way) in WAYS {
+        servers_die(transport, way, 1);
+    }
 }
 
 #[test]
 fn clients() {
-    clients_die(STRIDE);
+    for (transport, way) in WAYS {
+        clients_die(transport, way, stride(way));
+    }
 }
 
 #[test]
 #[ignore = "takes minutes"]
 fn clients_at_every_point() {
-    clients_die(1);
+    for (transport, way) in WAYS {
+        clients_die(transport, way, 1);
+    }
+}
+
+fn errand(mode: Mode, way: Way, endpoint: impl ToString) -> Errand {
+    Errand {
+        mode,
+        way,
+        endpoint: endpoint.to_string(),
+    }
 }
 
 /// The points to try, and how each side ends its calls there: both ways at the first points and by turns later.
@@ -62,15 +93,16 @@ fn points(stride: usize) -> impl Iterator<Item = (usize, Mode)> {
     first.chain(later.map(move |(round, point)| (point, modes[round % 2])))
 }
 
-fn servers_die(stride: usize) {
-    let plan = Plan::at(Transport::SharedMemory.endpoint());
-    let other = Helper::serve(PROGRAM, &Plan::at(Transport::SharedMemory.endpoint()), |_| {});
+fn servers_die(transport: Transport, way: Way, stride: usize) {
+    let plan = way.plan(transport.endpoint());
+    let other = Helper::serve(PROGRAM, &way.plan(transport.endpoint()), |_| {});
     let canary = SubjectClient::connect(other.endpoint()).wait().unwrap();
     canary.number(0).wait().unwrap();
     // What is made once in a process and kept.
     for mode in [Mode::Blocking, Mode::Async] {
         assert!(
-            errand::run(mode, other.endpoint().clone())
+            errand(mode, way, other.endpoint())
+                .run()
                 .iter()
                 .all(Result::is_ok)
         );
@@ -84,32 +116,34 @@ fn servers_die(stride: usize) {
         let mut server = Helper::serve(PROGRAM, &plan, |command| {
             command.env(VARIABLE, point.to_string());
         });
-        let endpoint = server.endpoint().clone();
-        let ended = watchdog::guard(&format!("point {point}, {mode:?}"), move || {
+        let errand = errand(mode, way, server.endpoint());
+        let what = format!("{transport:?}, {way:?}, point {point}, {mode:?}");
+        let ended = watchdog::guard(&what, move || {
             let begun = Instant::now();
-            let ended = errand::run(mode, endpoint);
+            let ended = errand.run();
+            // The others take a while by themselves: whether they end is for the watchdog to say.
             assert!(
-                begun.elapsed() < SOON + Duration::from_secs(2),
+                way != Way::Messages || begun.elapsed() < SOON + Duration::from_secs(2),
                 "{:?}",
                 begun.elapsed()
             );
             ended
         });
         let went_well = ended.iter().all(Result::is_ok);
-        judge(point, mode, &ended);
+        judge(&what, &ended);
         assert_eq!(canary.number(point as u64).wait().unwrap(), point as u64);
         if went_well {
             server.kill();
         }
         server.leave_behind();
         drop(server);
-        comes_back(&format!("point {point}, {mode:?}"), &held, Holdings::own);
+        comes_back(&what, &held, Holdings::own);
         deaths += usize::from(!went_well);
         survived = if went_well { survived + 1 } else { 0 };
         // Once for each mode, whose points need not be as many.
         if survived == 2 {
             println!(
-                "servers died {deaths} times, up to point {point}, in {:?}",
+                "{transport:?}, {way:?}: servers died {deaths} times, up to point {point}, in {:?}",
                 begun.elapsed()
             );
             assert!(deaths > 2 * FIRST, "too few points to believe it");
@@ -119,36 +153,31 @@ fn servers_die(stride: usize) {
 }
 
 /// What the client of a server that died at some time says.
-fn judge(point: usize, mode: Mode, ended: &[Result<(), Error>]) {
+fn judge(what: &str, ended: &[Result<(), Error>]) {
     let mut failed = ended.iter().filter_map(|step| step.as_ref().err());
     let Some(first) = failed.next() else {
         return;
     };
     let at = ended.iter().position(Result::is_err).unwrap();
-    assert_eq!(
-        first.kind(),
-        ErrorKind::PeerDied,
-        "point {point}, {mode:?}, step {at}: {first}"
-    );
+    assert_eq!(first.kind(), ErrorKind::PeerDied, "{what}, step {at}: {first}");
     assert!(
         ended[at..].iter().all(Result::is_err),
-        "point {point}, {mode:?}: a dead server answers"
+        "{what}: a dead server answers"
     );
     for error in failed {
         assert_eq!(
             (error.kind(), error.outcome()),
             (ErrorKind::PeerDied, Outcome::NotSent),
-            "point {point}, {mode:?}, after step {at}: {error}"
+            "{what}, after step {at}: {error}"
         );
     }
 }
 
-fn clients_die(stride: usize) {
-    let server = Helper::serve(PROGRAM, &Plan::at(Transport::SharedMemory.endpoint()), |_| {});
+fn clients_die(transport: Transport, way: Way, stride: usize) {
+    let server = Helper::serve(PROGRAM, &way.plan(transport.endpoint()), |_| {});
     let canary = SubjectClient::connect(server.endpoint()).wait().unwrap();
     let run = |point: usize, mode: Mode| {
-        let word = if mode == Mode::Async { "async" } else { "blocking" };
-        let argument = format!("{word} {}", server.endpoint());
+        let argument = serde_json::to_string(&errand(mode, way, server.endpoint())).unwrap();
         let mut client = Helper::start(PROGRAM, "errand", &argument, |command| {
             command.env(VARIABLE, point.to_string());
         });
@@ -156,7 +185,7 @@ fn clients_die(stride: usize) {
         let said = client.line();
         assert!(
             said.is_empty() || said == "done",
-            "point {point}, {mode:?}: {said}"
+            "{transport:?}, {way:?}, point {point}, {mode:?}: {said}"
         );
         said == "done"
     };
@@ -172,34 +201,20 @@ fn clients_die(stride: usize) {
     for (point, mode) in points(stride) {
         let went_well = run(point, mode);
         assert_eq!(canary.number(point as u64).wait().unwrap(), point as u64);
-        comes_back(&format!("point {point}, {mode:?}"), &held, || {
-            Holdings::of(server.pid())
-        });
+        comes_back(
+            &format!("{transport:?}, {way:?}, point {point}, {mode:?}"),
+            &held,
+            || Holdings::of(server.pid()),
+        );
         deaths += usize::from(!went_well);
         survived = if went_well { survived + 1 } else { 0 };
         if survived == 2 {
             println!(
-                "clients died {deaths} times, up to point {point}, in {:?}",
+                "{transport:?}, {way:?}: clients died {deaths} times, up to point {point}, in {:?}",
                 begun.elapsed()
             );
             assert!(deaths > 2 * FIRST, "too few points to believe it");
             return;
         }
-    }
-}
-
-/// What a dead process leaves behind is released when its task has run, of which nobody is told.
-fn comes_back(what: &str, before: &Holdings, now: impl Fn() -> Holdings) {
-    let begun = Instant::now();
-    loop {
-        let after = now();
-        if after.descriptors <= before.descriptors && after.shared <= before.shared {
-            return;
-        }
-        assert!(
-            begun.elapsed() < Duration::from_secs(10),
-            "{what}: {before:?} has become {after:?}"
-        );
-        std::thread::sleep(Duration::from_millis(2));
     }
 }

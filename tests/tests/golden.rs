@@ -19,7 +19,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
 use bytes::Bytes;
-use ipc_rpc::{CallError, Codec, Context, Error, ServiceClient};
+use ipc_rpc::{CallError, Codec, Context, Error, Section, ServiceClient, View};
 
 #[path = "../golden/alias.rs"]
 mod alias;
@@ -31,6 +31,8 @@ mod conditional;
 mod minimal;
 #[path = "../golden/names.rs"]
 mod names;
+#[path = "../golden/sections.rs"]
+mod sections;
 #[path = "../golden/store.rs"]
 mod store;
 
@@ -39,12 +41,13 @@ use borrowed::{Borrowed, BorrowedClient, Item};
 use conditional::{Conditional, ConditionalClient};
 use minimal::{Ping, PingClient};
 use names::{Names, NamesClient, T};
+use sections::{Sections, SectionsClient};
 use store::{Store, StoreClient, StoreError, Version};
 
 const CODECS: [Codec; 2] = [Codec::Bincode, Codec::Json];
 
 /// Longer than anything here takes, and short enough for a person who waits for a failure.
-const WATCHDOG: Duration = Duration::from_secs(20);
+const WATCHDOG: Duration = Duration::from_secs(60);
 
 #[test]
 fn minimal_answers() -> Result<(), Error> {
@@ -171,6 +174,64 @@ fn tables_say_what_the_trait_says() {
     assert_eq!(info.methods[0].name, "Names.type");
     assert_eq!(info.methods[0].signature, "type(u8, &str, &str, T) -> T");
     assert_eq!(info.methods[0].arguments, ["fn", "client", "arguments", "reply"]);
+}
+
+struct Turning;
+
+impl Sections for Turning {
+    async fn sum(&self, values: View<f32>) -> f64 {
+        values.iter().copied().map(f64::from).sum()
+    }
+
+    async fn turn(&self, context: &Context, bytes: Section<u8>) -> Section<u8> {
+        let mut turned = context.alloc(bytes.len()).unwrap();
+        turned.copy_from_slice(&bytes);
+        turned.reverse();
+        turned
+    }
+
+    async fn both(
+        &self,
+        first: Option<Section<u8>>,
+        second: (View<u16>, u8),
+    ) -> Result<Section<u16>, String> {
+        let first = first.ok_or("there is no first")?;
+        Ok(second
+            .0
+            .iter()
+            .map(|value| value + u16::from(first[0]))
+            .collect::<Vec<_>>()
+            .into())
+    }
+
+    async fn all(&self, views: Vec<View<u8>>, lent: &View<u8>) -> u64 {
+        views.iter().map(|view| view.len() as u64).sum::<u64>() + lent.len() as u64
+    }
+}
+
+#[test]
+fn sections_travel() -> Result<(), Error> {
+    for codec in CODECS {
+        let client = SectionsClient::in_process(Turning).codec(codec).wait()?;
+        for length in [4, 40_000] {
+            let mut values = client.alloc::<f32>(length)?;
+            values.fill(0.25);
+            assert_eq!(client.sum(values).wait()?, length as f64 / 4.0);
+            assert_eq!(client.sum(vec![0.25; length]).wait()?, length as f64 / 4.0);
+            let mut bytes = client.alloc_sealed::<u8>(length)?;
+            bytes[0] = 7;
+            assert_eq!(client.turn(bytes).wait()?.last(), Some(&7));
+            let first = Some(vec![1; length].into());
+            let both = client.both(first, (vec![2; length].into(), 0)).wait();
+            assert_eq!(both.unwrap()[..], vec![3; length]);
+            let view = View::from(vec![0; length]);
+            let all = client.all(vec![view.clone(), view.clone()], &view).wait()?;
+            assert_eq!(all, 3 * length as u64);
+        }
+        let refused = client.both(None, Default::default()).wait().unwrap_err();
+        assert!(matches!(refused, CallError::Service(sentence) if sentence == "there is no first"));
+    }
+    Ok(())
 }
 
 struct Counting;

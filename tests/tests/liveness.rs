@@ -9,28 +9,35 @@ use tests::fixture::{Fixture, InThread, Transport};
 use tests::mode::Mode;
 use tests::process::Helper;
 use tests::subject::{Plan, SubjectClient};
+use tests::watchdog;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_subject");
 
 /// Long enough for a busy machine to answer within.
-const INTERVAL: Duration = Duration::from_millis(600);
+const INTERVAL: Duration = Duration::from_millis(1500);
 
 /// Far above what anything here takes.
-const WATCHDOG: Duration = Duration::from_secs(10);
+const WATCHDOG: Duration = Duration::from_secs(30);
 
 const TRANSPORTS: [Transport; 2] = [Transport::UnixName, Transport::Tcp];
 
-fn everywhere(case: impl AsyncFn(Fixture)) {
-    for transport in TRANSPORTS {
-        for mode in [Mode::Async, Mode::Blocking] {
-            mode.run(case(Fixture {
-                transport,
-                codec: Codec::Bincode,
-                mode,
-                program: PROGRAM,
-            }));
+/// All at once: what takes time here is waiting.
+fn everywhere(case: impl AsyncFn(Fixture) + Sync) {
+    let case = &case;
+    std::thread::scope(|scope| {
+        for transport in TRANSPORTS {
+            for mode in [Mode::Async, Mode::Blocking] {
+                scope.spawn(move || {
+                    mode.run(case(Fixture {
+                        transport,
+                        codec: Codec::Bincode,
+                        mode,
+                        program: PROGRAM,
+                    }));
+                });
+            }
         }
-    }
+    });
 }
 
 #[test]
@@ -70,16 +77,48 @@ fn a_stopped_server_is_reported() {
     });
 }
 
+/// Once the handshake is over, nothing on an idle connection needs a timer. A call puts its request on the wire by itself, and
+/// somebody has to keep its deadline all the same.
+#[test]
+fn a_deadline_is_kept_where_no_timer_was_set() {
+    for transport in [Transport::SharedMemory, Transport::UnixName] {
+        for mode in [Mode::Async, Mode::Blocking] {
+            let f = Fixture {
+                transport,
+                codec: Codec::Bincode,
+                mode,
+                program: PROGRAM,
+            };
+            watchdog::guard(&format!("{transport:?}, {mode:?}"), move || {
+                mode.run(async move {
+                    let mut server = f.server();
+                    let client = f.end(f.connect::<SubjectClient>(&server)).await.unwrap();
+                    assert_eq!(f.end(client.number(1)).await.unwrap(), 1);
+                    server.process().stop();
+                    let call = client.number(2).timeout(Duration::from_millis(50));
+                    let error = f.end(call).await.unwrap_err();
+                    assert_eq!(
+                        (error.kind(), error.outcome()),
+                        (ErrorKind::Deadline, Outcome::Unknown),
+                        "{error}"
+                    );
+                });
+            });
+        }
+    }
+}
+
 #[test]
 fn a_server_that_answers_late_is_left_alone() {
     everywhere(async |f| {
         let server = f.server();
-        let connect = f.connect::<SubjectClient>(&server).keepalive(INTERVAL / 3);
+        let connect = f.connect::<SubjectClient>(&server).keepalive(INTERVAL);
         let client = f.end(connect).await.unwrap();
         // A handler may wait for as long as it likes: it is the server that has to answer, not the handler.
-        assert_eq!(f.end(client.after(600)).await.unwrap(), 600);
+        let long = 2 * INTERVAL.as_millis() as u64;
+        assert_eq!(f.end(client.after(long)).await.unwrap(), long);
         // Between two calls, a client that blocks neither asks nor reads.
-        std::thread::sleep(INTERVAL / 2);
+        std::thread::sleep(2 * INTERVAL);
         assert_eq!(f.end(client.after(100)).await.unwrap(), 100);
     });
 }
@@ -118,19 +157,20 @@ fn a_stopped_client_is_reported() {
 fn an_idle_client_is_not_asked() {
     everywhere(async |f| {
         let plan = Plan {
-            keepalive: Some(200),
+            keepalive: Some(INTERVAL.as_millis() as u64),
             ..f.plan()
         };
         let server = f.serve(&plan);
         let client = f.client(&server).await;
         let canary = f.client(&server).await;
         let connection = f.end(client.seen()).await.unwrap().connection;
+        let long = 2 * INTERVAL.as_millis() as u64;
         // Nobody reads for the blocking client meanwhile.
-        f.end(canary.after(600)).await.unwrap();
+        f.end(canary.after(long)).await.unwrap();
         let seen = f.end(client.seen()).await.unwrap();
         assert_eq!(seen.connection, connection);
         // While one of its calls is in progress it has to answer, and does.
-        assert_eq!(f.end(client.after(600)).await.unwrap(), 600);
+        assert_eq!(f.end(client.after(long)).await.unwrap(), long);
     });
 }
 
@@ -173,11 +213,10 @@ fn asking_where_one_is_costs_nothing() {
 fn a_ping_is_answered_by_a_server_that_is_asked_by_keepalive_too() {
     everywhere(async |f| {
         let server = f.server();
-        let connect = f
-            .connect::<SubjectClient>(&server)
-            .keepalive(Duration::from_millis(100));
+        let connect = f.connect::<SubjectClient>(&server).keepalive(INTERVAL);
         let client = f.end(connect).await.unwrap();
-        for _ in 0..50 {
+        let since = Instant::now();
+        while since.elapsed() < 2 * INTERVAL {
             f.end(client.as_client().ping()).await.unwrap();
             f.end(client.after(1)).await.unwrap();
         }

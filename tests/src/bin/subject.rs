@@ -4,10 +4,11 @@
 
 use std::io::Write;
 use std::sync::mpsc::{self, Receiver};
+use std::time::{Duration, Instant};
 
 use ipc_rpc::ServiceClient;
+use tests::errand::Errand;
 use tests::meter::Counting;
-use tests::mode::Mode;
 use tests::subject::{Plan, Served, SubjectClient};
 
 #[global_allocator]
@@ -37,7 +38,7 @@ fn main() {
         "serve" => serve(&serde_json::from_str(argument).expect("a plan")),
         "parent" => parent(argument),
         "hold" => hold(argument),
-        "errand" => errand(argument),
+        "errand" => errand(&serde_json::from_str(argument).expect("an errand")),
         "crowd" => crowd(argument),
         #[cfg(unix)]
         "visit" => visit(&serde_json::from_str(argument).expect("a visit")),
@@ -45,6 +46,9 @@ fn main() {
         "fork" => say(tests::fork::and_call(argument)),
         "list" => list(),
         "large" => large(argument, &lines),
+        "bodies" => bodies(argument, &lines),
+        #[cfg(target_os = "linux")]
+        "lend" => lend(&serde_json::from_str(argument).expect("a loan"), &lines),
         "reconnect" => reconnect(argument, &lines),
         _ => panic!("no role is called {role}"),
     }
@@ -92,6 +96,10 @@ fn serve(plan: &Plan) {
     #[cfg(unix)]
     if let Some(uid) = plan.uid {
         tests::visit::become_user(uid, &[]);
+    }
+    #[cfg(target_os = "linux")]
+    if plan.bare {
+        tests::visit::become_bare();
     }
     match Served::new(plan) {
         Ok(served) => {
@@ -196,18 +204,9 @@ fn hold(endpoint: &str) {
     });
 }
 
-/// Runs the errand, blocking or async, and says whether it went well.
-fn errand(argument: &str) {
-    let (mode, endpoint) = argument.split_once(' ').expect("a mode and an endpoint");
-    let mode = if mode == "async" {
-        Mode::Async
-    } else {
-        Mode::Blocking
-    };
-    let endpoint = endpoint.parse().expect("an endpoint");
-    let failed = tests::errand::run(mode, endpoint)
-        .into_iter()
-        .find_map(Result::err);
+/// Runs the errand, and says whether it went well.
+fn errand(errand: &Errand) {
+    let failed = errand.run().into_iter().find_map(Result::err);
     say(failed.map_or_else(|| "done".to_owned(), |error| error.to_string()));
 }
 
@@ -242,6 +241,88 @@ fn large(endpoint: &str, lines: &Receiver<String>) {
             expected
         );
     });
+}
+
+/// So many calls of 1 MiB there and back, and so many of up to 64 MiB, blocking and async by turns; "warm" after small ones.
+fn bodies(argument: &str, lines: &Receiver<String>) {
+    const MOST: u64 = (64 << 20) - 64;
+    let mut words = argument.splitn(3, ' ');
+    let mut number = || words.next().and_then(|word| word.parse().ok()).expect("a number");
+    let (of_one_mebibyte, of_any_size): (u64, u64) = (number(), number());
+    let endpoint = words.next().expect("an endpoint");
+    let client = SubjectClient::connect(endpoint)
+        .wait()
+        .expect("the server is there");
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime can be made");
+    let call = |round: u64, data: &[u8]| {
+        let back = if round.is_multiple_of(2) {
+            client.bytes(data).wait()
+        } else {
+            runtime.block_on(async { client.bytes(data).await })
+        };
+        assert!(back.expect("an answer") == data);
+    };
+    (0..10).for_each(|round| call(round, &[7; 300_000]));
+    // Until what those left is freed.
+    let began = Instant::now();
+    let mut round = 0;
+    while began.elapsed() < Duration::from_secs(3) {
+        call(round, b"warm");
+        round += 1;
+    }
+    say("warm");
+    lines.recv().expect("the test goes on");
+    let data = vec![7; 1 << 20];
+    (0..of_one_mebibyte).for_each(|round| call(round, &data));
+    drop(data);
+    // A generator that repeats itself late enough.
+    let mut state = 1_u64;
+    for round in 0..of_any_size {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        call(round, &vec![round as u8; (1 + (state >> 33) % MOST) as usize]);
+    }
+    say("done");
+    // A runtime that nobody enters gives nothing back.
+    runtime.block_on(async {
+        loop {
+            if lines.try_recv().is_ok() {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    });
+}
+
+/// Lends its server a body of so many bytes again and again: five times for each line that it hears. Without `bare`, waits until
+/// the server can read its memory.
+#[cfg(target_os = "linux")]
+fn lend((endpoint, length, bare): &(String, u64, bool), lines: &Receiver<String>) {
+    if *bare {
+        tests::visit::become_bare();
+    }
+    let endpoint: ipc_rpc::Endpoint = endpoint.parse().expect("an endpoint");
+    let client = SubjectClient::connect(endpoint.direct(true))
+        .wait()
+        .expect("the server is there");
+    let usage = || client.as_client().direct().expect("it was asked for");
+    while usage().state == ipc_rpc::DirectState::Open {
+        client.nothing().wait().expect("a small call");
+    }
+    let body = tests::subject::pattern(*length);
+    say("agreed");
+    for _ in lines {
+        for _ in 0..5 {
+            assert_eq!(client.count(&body).wait().expect("a large call"), *length);
+        }
+        let usage = usage();
+        say(format_args!(
+            "lent {} fetched {} {:?}",
+            usage.lent, usage.fetched, usage.state
+        ));
+    }
 }
 
 /// Connects, calls and leaves.

@@ -19,6 +19,14 @@ pub struct Plan {
     pub endpoint: String,
     /// `Endpoint::max_message`.
     pub max_message: Option<usize>,
+    /// `Endpoint::direct`, for each body.
+    pub direct: bool,
+    /// `Endpoint::direct`, for what is large.
+    pub direct_if_large: bool,
+    /// `Endpoint::pieces_from`, `piece_of` and `sections_from`, all as low as they go.
+    pub shared_from_one: bool,
+    /// Nobody without special rights may look into the process, and it has none.
+    pub bare: bool,
     /// `Server::max_in_flight`.
     pub max_in_flight: Option<u32>,
     /// `Server::max_connections`.
@@ -85,6 +93,15 @@ impl Served {
         if let Some(bytes) = plan.max_message {
             endpoint = endpoint.max_message(bytes);
         }
+        if plan.direct_if_large {
+            endpoint = endpoint.direct(true);
+        }
+        if plan.direct {
+            endpoint = endpoint.direct(true).direct_from(1);
+        }
+        if plan.shared_from_one {
+            endpoint = endpoint.pieces_from(1).piece_of(1).sections_from(1);
+        }
         if plan.open {
             endpoint = endpoint.allow_other_users();
         }
@@ -127,6 +144,7 @@ impl Served {
             .service(SubjectServer::from_arc(state))
             .service(SecondServer::new(Doubler))
             .service(crate::values::server())
+            .service(crate::samples::server())
             .listen()?;
         Ok(Self { listening })
     }

@@ -119,7 +119,7 @@ pub(crate) async fn the_limit_of_connections(f: Fixture) {
     let third = loop {
         match f.end(f.connect::<SubjectClient>(&server)).await {
             Ok(client) => break client,
-            Err(error) => assert!(began.elapsed() < Duration::from_secs(10), "{error}"),
+            Err(error) => assert!(began.elapsed() < Duration::from_secs(30), "{error}"),
         }
     };
     assert_eq!(f.end(third.number(3)).await.unwrap(), 3);
@@ -280,7 +280,7 @@ pub(crate) async fn the_server_is_killed(f: Fixture) {
         assert!(!error.is_retryable(), "{error}");
     }
     assert!(
-        killed.elapsed() < Duration::from_secs(1),
+        killed.elapsed() < Duration::from_secs(4),
         "noticed after {:?}",
         killed.elapsed()
     );

@@ -42,10 +42,23 @@ macro_rules! everywhere {
             on_connect_panics
             pings
             large_bodies_both_ways_at_once
+            large_calls_given_up_halfway
             small_calls_beside_large_ones
             a_slow_handler_holds_its_callers_back
             answers_wait_for_a_slow_reader
             many_connections_at_once
+            sections_of_every_size
+            sections_of_every_type
+            sections_that_were_not_allocated
+            sections_kept_beyond_their_call
+            sections_sent_again_and_back
+            sections_in_one_way_calls
+            many_sections_at_once
+            sections_above_what_one_message_takes
+            a_budget_that_is_used_up
+            memory_that_is_waited_for
+            memory_that_both_sides_write
+            traffic_is_counted
         }
     };
 }
@@ -78,6 +91,7 @@ macro_rules! awaiting {
             a_call_that_was_polled_is_waited_for
             a_dropped_call_is_cancelled
             calls_dropped_at_every_poll
+            sections_of_calls_that_are_dropped
         }
     };
 }
@@ -117,6 +131,7 @@ pub(crate) fn all() -> impl Iterator<Item = (&'static str, Case)> {
     use crate::connections::*;
     use crate::failures::*;
     use crate::loads::*;
+    use crate::sections::*;
     use crate::times::*;
     let groups: [&'static [(&'static str, Case)]; 5] = [
         everywhere!(entries []),

@@ -1,6 +1,8 @@
 //! Much at once: large beside small, slow handlers, slow readers.
 
-use ipc_rpc::Codec;
+use std::time::Duration;
+
+use ipc_rpc::{Codec, ErrorKind};
 use tests::fixture::Fixture;
 use tests::subject::pattern;
 
@@ -41,6 +43,24 @@ pub(crate) async fn small_calls_beside_large_ones(f: Fixture) {
         }
     });
     assert!(results.await.into_iter().all(|intact| intact));
+}
+
+pub(crate) async fn large_calls_given_up_halfway(f: Fixture) {
+    let (_server, client) = f.pair().await;
+    let data = pattern(large(f));
+    // Sooner or later, so that some end before anything has left, some halfway, and some behind it all.
+    for tenths in 1..=20 {
+        let taken = f
+            .end(client.take(&data).timeout(Duration::from_micros(100 * tenths)))
+            .await;
+        match taken {
+            Ok(intact) => assert!(intact),
+            Err(error) => assert_eq!(error.kind(), ErrorKind::Deadline, "{error}"),
+        }
+        // What is left of it disturbs nobody.
+        assert_eq!(f.end(client.number(tenths)).await.unwrap(), tenths);
+    }
+    assert!(f.end(client.take(&data)).await.unwrap());
 }
 
 pub(crate) async fn a_slow_handler_holds_its_callers_back(f: Fixture) {

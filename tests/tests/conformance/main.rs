@@ -16,6 +16,7 @@ mod connections;
 mod failures;
 mod loads;
 mod runtimes;
+mod sections;
 mod times;
 
 use ipc_rpc::Codec;
@@ -60,6 +61,12 @@ macro_rules! transport {
             transport!(codec json Json $transport $each $awaited);
         }
     };
+    // Where what carries the bodies is another one only for large ones, whoever wrote them.
+    (bincode $name:ident $transport:ident $each:tt $awaited:tt) => {
+        mod $name {
+            transport!(codec bincode Bincode $transport $each $awaited);
+        }
+    };
     (codec $name:ident $codec:ident $transport:ident [$($each:ident)*] [$($awaited:ident)*]) => {
         mod $name {
             mod awaited {
@@ -76,6 +83,21 @@ macro_rules! transport {
 transport!(memory Memory [everywhere shared] [awaiting awaiting_shared]);
 #[cfg(target_os = "linux")]
 transport!(shared_memory SharedMemory [everywhere shared processes] [awaiting awaiting_shared]);
+#[cfg(target_os = "linux")]
+transport!(direct_shared_memory DirectSharedMemory [everywhere shared processes] [awaiting awaiting_shared]);
+#[cfg(target_os = "linux")]
+transport!(bincode direct_unix DirectUnix [everywhere shared processes] [awaiting awaiting_shared]);
+#[cfg(target_os = "linux")]
+transport!(bincode direct_spawn DirectSpawn [everywhere] [awaiting]);
+#[cfg(target_os = "linux")]
+transport!(bincode all_shared_memory AllSharedMemory [everywhere shared processes] [awaiting awaiting_shared]);
+#[cfg(target_os = "linux")]
+transport!(bincode all_shared_unix AllSharedUnix [everywhere shared processes] [awaiting awaiting_shared]);
+#[cfg(target_os = "linux")]
+transport!(bincode all_shared_spawn AllSharedSpawn [everywhere] [awaiting]);
+transport!(bincode pieces_tcp PiecesTcp [everywhere shared processes] [awaiting awaiting_shared]);
+transport!(bincode pieces_pipe PiecesPipe [everywhere shared processes] [awaiting awaiting_shared]);
+transport!(bincode pieces_stdio PiecesStdio [everywhere] [awaiting]);
 transport!(unix_name UnixName [everywhere shared processes] [awaiting awaiting_shared]);
 transport!(unix_path UnixPath [everywhere shared processes] [awaiting awaiting_shared]);
 transport!(unix_abstract UnixAbstract [everywhere shared processes] [awaiting awaiting_shared]);

@@ -1,11 +1,12 @@
 //! What happens often, or to many at once: processes that are killed or stopped under load, servers that start together,
-//! crowds of clients. Each case says what it measured (`--nocapture` shows it).
+//! crowds of clients, bodies of all sizes. Each case says what it measured (`--nocapture` shows it).
 //!
 //! By default each runs a few times. The full numbers take minutes:
 //! `cargo test --release -p tests --test endurance -- --ignored --nocapture --test-threads=1`
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
+mod bodies;
 mod crowds;
 mod kills;
 mod starts;

@@ -15,16 +15,16 @@ use crate::raw::{self, Frame, Stranger, id};
 use crate::serve;
 
 /// Runs an attack on a server over each kind of socket, with a canary, and looks at what is left.
-fn attack(name: &'static str, attack: fn(&Endpoint)) {
+pub(crate) fn attack(name: &'static str, attack: fn(&Endpoint)) {
     attack_with(name, |_| {}, attack);
 }
 
 fn attack_with(name: &'static str, adjust: fn(&mut Plan), attack: fn(&Endpoint)) {
     for transport in [Transport::UnixName, Transport::Tcp] {
         let mut plan = Plan::at(transport.endpoint());
-        // An honest stranger needs no second.
-        plan.handshake = Some(400);
-        plan.message = Some(400);
+        // An honest stranger needs a fraction of it, also on a machine that is busy for a moment.
+        plan.handshake = Some(1000);
+        plan.message = Some(1000);
         adjust(&mut plan);
         watchdog::guard(&format!("{name} over {transport:?}"), move || {
             let mut server = serve(&plan);
@@ -56,10 +56,13 @@ fn attack_with(name: &'static str, adjust: fn(&mut Plan), attack: fn(&Endpoint))
     }
 }
 
-/// Calls that an undisturbed server answers, each within a time that nobody would call a hang.
+/// Whatever takes longer than this hangs; far above what anything here takes on a busy machine.
+pub(crate) const HANG: Duration = Duration::from_secs(25);
+
+/// Calls that an undisturbed server answers.
 pub(crate) fn sing(canary: &SubjectClient, calls: u64) {
     for value in 0..calls {
-        let answered = canary.number(value).timeout(Duration::from_secs(5)).wait();
+        let answered = canary.number(value).timeout(HANG).wait();
         assert_eq!(answered.expect("the canary is served"), value);
     }
 }
@@ -82,23 +85,14 @@ pub(crate) fn settle(server: &mut Helper, before: &Holdings) {
         {
             return;
         }
-        assert!(
-            began.elapsed() < Duration::from_secs(10),
-            "{before:?} has become {after:?}"
-        );
+        assert!(began.elapsed() < HANG, "{before:?} has become {after:?}");
         std::thread::sleep(Duration::from_millis(20));
     }
 }
 
-/// The stranger was told nothing, or a rejection, and the connection has ended within the time for a handshake.
+/// The stranger was told nothing, or a rejection, and the connection has ended.
 fn turned_away(mut stranger: Stranger) {
-    let began = Instant::now();
     let heard = stranger.rest();
-    assert!(
-        began.elapsed() < Duration::from_secs(5),
-        "the server took {:?}",
-        began.elapsed()
-    );
     assert!(
         heard.is_empty() || matches!(&heard[..], [only] if only.kind == raw::REJECT),
         "{heard:?}"
@@ -181,24 +175,19 @@ fn silence_and_half_a_header() {
 #[test]
 fn one_byte_after_the_other() {
     attack("one_byte_after_the_other", |endpoint| {
-        // Each would be in time if every byte were given the whole time.
+        // Each byte would be in time if it were given the whole time, and all of the shortest message take six times that.
         let drip = |mut stranger: Stranger, bytes: &[u8]| {
             let began = Instant::now();
             for byte in bytes {
                 if stranger.write(&[*byte]).is_err() {
-                    break;
+                    return stranger;
                 }
-                assert!(
-                    began.elapsed() < Duration::from_secs(5),
-                    "the server goes on listening"
-                );
-                std::thread::sleep(Duration::from_millis(25));
+                assert!(began.elapsed() < HANG, "the server goes on listening");
+                std::thread::sleep(Duration::from_millis(150));
             }
-            (stranger, began.elapsed())
+            panic!("the server has listened to {} bytes", bytes.len());
         };
-        let (stranger, taken) = drip(Stranger::connect(endpoint), &Frame::hello().bytes());
-        assert!(taken < Duration::from_secs(3), "{taken:?}");
-        turned_away(stranger);
+        turned_away(drip(Stranger::connect(endpoint), &Frame::hello().bytes()));
         // In the middle of a later message, small and large.
         let large = Frame {
             body: pattern(100_000),
@@ -209,9 +198,7 @@ fn one_byte_after_the_other() {
             let mut stranger = Stranger::introduced(endpoint);
             stranger.say(&Frame::number(id(1), 6));
             assert_eq!(stranger.hear().unwrap().body, 6_u64.to_le_bytes());
-            let (mut stranger, taken) = drip(stranger, &message);
-            assert!(taken < Duration::from_secs(3), "{taken:?}");
-            let heard = stranger.rest();
+            let heard = drip(stranger, &message).rest();
             if let Some(last) = heard.last() {
                 assert_eq!(last.kind, raw::CLOSE, "{heard:?}");
                 assert!(
@@ -435,9 +422,11 @@ fn headers_that_mean_nothing() {
             let heard = stranger.rest();
             let last = heard.last().unwrap_or_else(|| panic!("no reason for {breach:?}"));
             assert_eq!((last.kind, last.extra), (raw::CLOSE, raw::PROTOCOL), "{last:?}");
-            assert_eq!(
-                last.sentence(),
-                "protocol broken: a message announces sections or handles, which this connection does not carry"
+            // A socket of one's own user carries sections, but none is where this says.
+            let sentence = last.sentence();
+            assert!(
+                sentence.starts_with("protocol broken: ") && sentence.contains("sections"),
+                "{sentence}"
             );
         }
     });
@@ -726,10 +715,7 @@ fn refusals_that_nobody_takes_note_of() {
             drop(first);
             let began = Instant::now();
             while !refused().is_connected() {
-                assert!(
-                    began.elapsed() < Duration::from_secs(10),
-                    "nobody is kept any more"
-                );
+                assert!(began.elapsed() < HANG, "nobody is kept any more");
             }
             drop(second);
             sing(&canary, 10);

@@ -10,6 +10,7 @@ use tests::mode::Mode;
 use tests::subject::SubjectClient;
 use tests::watchdog;
 
+use crate::hostile::HANG;
 use crate::raw::{self, Frame, id};
 
 /// What a welcome says: version 1, bincode, 1 MiB, 16 calls, and `Subject` with the methods that are called here.
@@ -72,9 +73,9 @@ fn against(name: &str, server: fn(&mut UnixStream), judge: fn(Result<u64, ipc_rp
         let began = Instant::now();
         let call = async move {
             let mut limits = Limits::default();
-            limits.message = Duration::from_millis(400);
+            limits.message = Duration::from_secs(1);
             let connect = SubjectClient::connect(endpoint.as_str())
-                .timeout(Duration::from_millis(400))
+                .timeout(Duration::from_secs(1))
                 .limits(limits);
             let client = mode.end(connect).await?;
             let result = mode.end(client.number(7)).await;
@@ -84,7 +85,7 @@ fn against(name: &str, server: fn(&mut UnixStream), judge: fn(Result<u64, ipc_rp
         };
         let result = watchdog::guard(&format!("{name}, {mode:?}"), move || mode.run(call));
         assert!(
-            began.elapsed() < Duration::from_secs(10),
+            began.elapsed() < HANG,
             "{name}, {mode:?}: took {:?}",
             began.elapsed()
         );
@@ -95,7 +96,7 @@ fn against(name: &str, server: fn(&mut UnixStream), judge: fn(Result<u64, ipc_rp
 }
 
 /// Lets the client in and takes its first call; gives the call's id.
-fn introduced(stream: &mut UnixStream) -> u64 {
+pub(crate) fn introduced(stream: &mut UnixStream) -> u64 {
     assert_eq!(hear(stream), (raw::HELLO, raw::MAGIC));
     stream.write_all(&welcome().bytes()).unwrap();
     let (kind, call) = hear(stream);
@@ -134,10 +135,7 @@ fn answers_with_attachments() {
             (ErrorKind::Protocol, Outcome::Unknown),
             "{error}"
         );
-        assert!(
-            error.to_string().contains("announces sections or handles"),
-            "{error}"
-        );
+        assert!(error.to_string().contains("sections"), "{error}");
     });
 }
 

@@ -9,7 +9,10 @@ mod holdings;
 mod hostile;
 mod impostors;
 mod messages;
+mod pieces;
 mod raw;
+#[cfg(target_os = "linux")]
+mod sections;
 #[cfg(target_os = "linux")]
 mod shared;
 

@@ -7,6 +7,10 @@ pub trait Store {
     async fn as_client(&self);
     async fn spawn(&self);
     async fn clone(&self);
+    async fn alloc(&self);
+    async fn alloc_sealed(&self);
+    async fn alloc_shared(&self);
+    async fn alloc_waiting(&self);
 }
 
 fn main() {}

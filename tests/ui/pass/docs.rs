@@ -1,5 +1,12 @@
 //! Generated items are documented, wherever the service stands.
-#![deny(warnings, missing_docs, unreachable_pub, unused_qualifications, unused, rust_2018_idioms)]
+#![deny(
+    warnings,
+    missing_docs,
+    unreachable_pub,
+    unused_qualifications,
+    unused,
+    rust_2018_idioms
+)]
 
 /// A service that a library offers.
 #[ipc_rpc::service]

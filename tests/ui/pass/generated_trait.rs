@@ -1,5 +1,9 @@
 //! The trait may come out of a macro of the user's.
 #![deny(warnings, unused)]
+#![allow(
+    clippy::ptr_arg,
+    reason = "the macro is for any type, and one of them is a vector"
+)]
 
 macro_rules! service {
     ($name:ident, $argument:ident, $ty:ty, $server:ident) => {
