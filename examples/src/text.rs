@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use ipc_rpc::View;
 use serde::{Deserialize, Serialize};
 
 /// The most matches that one `search` returns; it counts them all.
@@ -12,6 +13,9 @@ pub const MAX_MATCHES: usize = 10_000;
 pub trait Text {
     /// Counts lines, words and bytes.
     async fn count(&self, text: &str) -> Counts;
+
+    /// The same of a large text, in memory that travels with the call.
+    async fn count_all(&self, text: View<u8>) -> Result<Counts, NotText>;
 
     /// Finds the lines that contain `pattern`.
     async fn search(&self, text: &str, pattern: &str) -> Result<Found, EmptyPattern>;
@@ -50,6 +54,18 @@ pub struct Match {
     /// The line.
     pub text: String,
 }
+
+/// The bytes are not UTF-8.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NotText;
+
+impl fmt::Display for NotText {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("it is not UTF-8 text")
+    }
+}
+
+impl std::error::Error for NotText {}
 
 /// The pattern is empty: every line would contain it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -7,4 +7,5 @@ mod hello;
 mod kv;
 mod process;
 mod spawn;
+mod tensor;
 mod tour;

@@ -22,7 +22,21 @@ fn rows(output: &Output) -> Vec<Vec<String>> {
 /// Expects one row for each transport, alike in all that does not depend on time.
 fn agree(output: &Output, calls: usize) {
     assert!(output.status.success(), "{}", complained(output));
-    let rows = rows(output);
+    let mut rows = rows(output);
+    let large = rows.pop().expect("there is a last row");
+    let [_, called, bytes, p50, "µs", p99, "µs", rate, "MiB/s"] =
+        large.iter().map(String::as_str).collect::<Vec<_>>()[..]
+    else {
+        panic!("{large:?}");
+    };
+    assert_eq!((large[0].as_str(), called), ("large", "10"));
+    assert!(bytes.parse::<u64>().is_ok_and(|bytes| bytes > 0), "{large:?}");
+    for number in [p50, p99, rate] {
+        assert!(
+            number.parse::<f64>().is_ok_and(|number| number >= 0.0),
+            "{large:?}"
+        );
+    }
     let transports: Vec<&str> = rows.iter().map(|row| row[0].as_str()).collect();
     assert_eq!(
         transports,

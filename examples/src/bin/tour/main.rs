@@ -13,10 +13,11 @@
 //! Every file is read once and sent along with three calls over each transport: `count`, `search` and `tidy`. Then one
 //! table says how many calls there were, how many bytes of text went both ways, how long the calls took (half of them at most p50,
 //! 99 of 100 at most p99; the work on the text included), and the checksum of all results. If the checksums differ, it
-//! exits with 1. Files that cannot be read, and those that are not text, are named and left out.
+//! exits with 1. The last row is all texts at once, in memory that travels with the call: `large`. Files that cannot be read, and those that are not text, are named and left out.
 
 mod files;
 mod host;
+mod large;
 mod row;
 mod service;
 
@@ -28,6 +29,7 @@ use examples::text::TextClient;
 use files::Files;
 use host::Host;
 use ipc_rpc::{Connect, Endpoint, Scheme};
+use large::{Large, Texts};
 use row::Row;
 
 const USAGE: &str = "usage: tour [--pattern TEXT] [FILES OR DIRECTORIES]";
@@ -114,12 +116,16 @@ fn tour(options: &Options) -> Result<(), Failure> {
         }
     }
     let mut read = 0;
+    let mut texts = Texts::default();
     for text in Files::below(&options.paths) {
         match text {
             Ok(text) => {
                 read += 1;
                 for row in &mut rows {
                     row.ask(&text, &options.pattern)?;
+                }
+                if let Some(row) = rows.first() {
+                    texts.push(&text, &row.counts);
                 }
             }
             Err(skipped) => println!("skipped {skipped}"),
@@ -128,10 +134,20 @@ fn tour(options: &Options) -> Result<(), Failure> {
     if read == 0 {
         return Err("there is no text to read".into());
     }
-    report(read, &options.pattern, &rows)
+    // Where memory is shared, if it can be.
+    let large = there
+        .endpoints()
+        .iter()
+        .find(|endpoint| endpoint.scheme() == Scheme::SharedMemory)
+        .or_else(|| there.endpoints().first());
+    let large = match large {
+        Some(endpoint) => Some(texts.count(&TextClient::connect(endpoint).wait()?)?),
+        None => None,
+    };
+    report(read, &options.pattern, &rows, large.as_ref())
 }
 
-fn report(read: usize, pattern: &str, rows: &[Row]) -> Result<(), Failure> {
+fn report(read: usize, pattern: &str, rows: &[Row], large: Option<&Large>) -> Result<(), Failure> {
     if let Some(row) = rows.first() {
         println!(
             "{read} files: {}, {} with {pattern:?}\n",
@@ -142,6 +158,9 @@ fn report(read: usize, pattern: &str, rows: &[Row]) -> Result<(), Failure> {
     println!("{}", Row::HEADING);
     for row in rows {
         println!("{row}");
+    }
+    if let Some(large) = large {
+        println!("{large}");
     }
     match all_equal(rows.iter().map(|row| row.checksum)) {
         true => Ok(()),

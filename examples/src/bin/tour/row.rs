@@ -78,21 +78,43 @@ fn timed<T>(times: &mut Vec<Duration>, call: impl FnOnce() -> T) -> T {
 
 impl fmt::Display for Row {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut times = self.times.clone();
+        let columns = Columns {
+            name: self.transport,
+            times: &self.times,
+            bytes: self.bytes,
+        };
+        write!(formatter, "{columns}  {}", self.checksum)
+    }
+}
+
+/// What all rows begin with.
+pub(crate) struct Columns<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) times: &'a [Duration],
+    pub(crate) bytes: u64,
+}
+
+impl fmt::Display for Columns<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut times = self.times.to_vec();
         times.sort_unstable();
         let percentile = |percent: usize| times.get(times.len().saturating_sub(1) * percent / 100);
         let micros = |time: Option<&Duration>| time.map_or(0.0, Duration::as_secs_f64) * 1e6;
         write!(
             formatter,
-            "{:<9} {:>9} {:>11} {:>8.1} µs {:>8.1} µs  {}",
-            self.transport,
+            "{:<9} {:>9} {:>11} {:>8.1} µs {:>8.1} µs",
+            self.name,
             times.len(),
             self.bytes,
             micros(percentile(50)),
             micros(percentile(99)),
-            self.checksum,
         )
     }
+}
+
+/// Mebibytes in a second, in words as wide as a checksum.
+pub(crate) fn rate(mebibytes: f64) -> String {
+    format!("{mebibytes:>10.1} MiB/s")
 }
 
 /// Counts in words.

@@ -1,16 +1,25 @@
 //! The service: what is asked about a text. It is the same code in both processes.
 
-use examples::text::{Counts, EmptyPattern, Found, MAX_MATCHES, Match, Text};
+use examples::text::{Counts, EmptyPattern, Found, MAX_MATCHES, Match, NotText, Text};
+use ipc_rpc::View;
 
 pub(crate) struct Reader;
 
+fn count(text: &str) -> Counts {
+    Counts {
+        lines: text.lines().count() as u64,
+        words: text.split_whitespace().count() as u64,
+        bytes: text.len() as u64,
+    }
+}
+
 impl Text for Reader {
     async fn count(&self, text: &str) -> Counts {
-        Counts {
-            lines: text.lines().count() as u64,
-            words: text.split_whitespace().count() as u64,
-            bytes: text.len() as u64,
-        }
+        count(text)
+    }
+
+    async fn count_all(&self, text: View<u8>) -> Result<Counts, NotText> {
+        std::str::from_utf8(&text).map(count).map_err(|_| NotText)
     }
 
     async fn search(&self, text: &str, pattern: &str) -> Result<Found, EmptyPattern> {
