@@ -25,7 +25,7 @@ enum Than {
     Above(&'static str),
     /// Our figure itself.
     Itself,
-    /// Our rate on a machine whose ring answers in the time given.
+    /// Our rate or time on a machine whose ring answers in the time given.
     WhereRingTakes(f64),
     /// Our server's memory for each connection beyond the one of this.
     EachBeyond(&'static str, f64),
@@ -218,6 +218,92 @@ const GOALS: &[Goal] = &[
         Ratio("system=zeromq case=post placement=free"),
         AtLeast(2.0),
     ),
+    goal(
+        "1 MiB there and back: of the conveyor",
+        "mode=blocking/mt,ct/ct,mt/mt case=echo_bytes size=1048576",
+        Figure::Median,
+        Ratio("system=conveyor case=echo size=1048576"),
+        AtMost(1.6),
+    ),
+    goal(
+        "the same: of the best peer over sockets",
+        "mode=blocking/mt,ct/ct,mt/mt case=echo_bytes size=1048576",
+        Figure::Median,
+        Ratio(
+            "system=tarpc,tonic,ttrpc,zbus,capnp-rpc,remoc,ipc-rpc-3,zeromq,ipc-channel case=echo size=1048576",
+        ),
+        AtMost(0.2),
+    ),
+    goal(
+        "64 MiB there, a number back: of the conveyor",
+        "mode=blocking/mt,ct/ct,mt/mt case=sum size=67108864",
+        Figure::Median,
+        Ratio("system=conveyor case=sum size=67108864"),
+        AtMost(1.5),
+    ),
+    goal(
+        "the same, read out of the client's memory: of that read alone",
+        "DIRECT mode=blocking/mt,ct/ct,mt/mt case=sum size=67108864",
+        Figure::Median,
+        Ratio("system=vm-readv case=sum size=67108864"),
+        AtMost(1.3),
+    ),
+    goal(
+        "the same, a view of a trusted peer's section: of the ring",
+        "VIEW mode=blocking/mt,ct/ct,mt/mt case=sum size=67108864",
+        Figure::Median,
+        Ratio("system=ring transport=spin case=sum size=67108864"),
+        AtMost(1.1),
+    ),
+    goal(
+        "1 MiB, such a view: of iceoryx2 polling",
+        "VIEW mode=blocking/mt,ct/ct,mt/mt case=sum size=1048576",
+        Figure::Median,
+        Ratio("system=iceoryx2 transport=polling case=sum size=1048576"),
+        AtMost(1.2),
+    ),
+    goal(
+        "64 MiB, a sealed section that was sent before: of the ring",
+        "AGAIN mode=blocking/mt,ct/ct,mt/mt case=sum size=67108864",
+        Figure::Median,
+        Ratio("system=ring transport=spin case=sum size=67108864"),
+        AtMost(1.1),
+    ),
+    goal(
+        "1 MiB, such a section: of iceoryx2 polling",
+        "AGAIN mode=blocking/mt,ct/ct,mt/mt case=sum size=1048576",
+        Figure::Median,
+        Ratio("system=iceoryx2 transport=polling case=sum size=1048576"),
+        AtMost(1.2),
+    ),
+    goal(
+        "64 MiB, a section sealed for the call: of sealing, passing and mapping alone",
+        "SEALED mode=blocking/mt,ct/ct,mt/mt case=sum size=67108864",
+        Figure::Median,
+        Ratio("system=sealed transport=memfd case=sum size=67108864"),
+        AtMost(1.3),
+    ),
+    goal(
+        "1 MiB, such a section: of the same",
+        "SEALED mode=blocking/mt,ct/ct,mt/mt case=sum size=1048576",
+        Figure::Median,
+        Ratio("system=sealed transport=memfd case=sum size=1048576"),
+        AtMost(1.3),
+    ),
+    goal(
+        "beside 1 MiB bodies: p99, where the ring takes 0.12 µs",
+        "mode=blocking/mt,ct/ct,mt/mt case=beside size=1048576",
+        Figure::Tail,
+        WhereRingTakes(120.0),
+        AtMost(15e3),
+    ),
+    goal(
+        "beside 64 MiB bodies: p99, where the ring takes 0.12 µs",
+        "mode=blocking/mt,ct/ct,mt/mt case=beside size=67108864",
+        Figure::Tail,
+        WhereRingTakes(120.0),
+        AtMost(60e3),
+    ),
 ];
 
 const fn goal(what: &'static str, ours: &'static str, figure: Figure, than: Than, wanted: Wanted) -> Goal {
@@ -234,16 +320,28 @@ const fn goal(what: &'static str, ours: &'static str, figure: Figure, than: Than
 pub(crate) fn patterns() -> Vec<String> {
     let mut all = Vec::new();
     for goal in GOALS {
-        all.extend(FASTEST.map(|transport| format!("system=ipc-rpc transport={transport} {}", goal.ours)));
+        all.extend(FASTEST.map(|transport| own(transport, goal.ours)));
         match goal.than {
             Ratio(other) | Above(other) if !other.contains("OURS") => all.push(other.to_owned()),
             Ratio(_) | Above(_) | Itself | WhereRingTakes(_) => {}
             EachBeyond(other, _) => {
-                all.extend(FASTEST.map(|transport| format!("system=ipc-rpc transport={transport} {other}")))
+                all.extend(FASTEST.map(|transport| own(transport, other)));
             }
         }
     }
     all
+}
+
+/// What a goal looks at, over this transport of ours, or in the way that it names itself.
+fn own(transport: &str, pattern: &str) -> String {
+    match pattern.split_once(' ') {
+        // "VIEW" is of `shm-view`.
+        Some((way, rest)) if way.bytes().all(|byte| byte.is_ascii_uppercase()) => {
+            let way = way.to_ascii_lowercase();
+            format!("system=ipc-rpc transport={transport}-{way} {rest}")
+        }
+        _ => format!("system=ipc-rpc transport={transport} {pattern}"),
+    }
 }
 
 /// Our transports between two processes, the fastest first: the goals are those of the first that a run has.
@@ -293,16 +391,21 @@ pub(crate) fn table(rows: &[Row]) -> String {
 }
 
 fn value(goal: &Goal, ours: &str, rows: &[Row], run: usize) -> Option<f64> {
-    let own = |pattern: &str| format!("system=ipc-rpc transport={ours} {pattern}");
-    let value = in_run(rows, run, &own(goal.ours), goal.figure)?;
+    let value = in_run(rows, run, &own(ours, goal.ours), goal.figure)?;
     let other = |pattern: &str, figure| in_run(rows, run, &pattern.replace("OURS", ours), figure);
     Some(match goal.than {
         Ratio(pattern) => value / other(pattern, goal.figure)?,
         // A tail, too, is set against the other's median: the floor's own tail is the machine's noise.
         Above(pattern) => value - other(pattern, Figure::Median)?,
         Itself => value,
-        WhereRingTakes(ns) => value * other(RING, Figure::Median)? / ns,
-        EachBeyond(pattern, more) => (value - other(&own(pattern), goal.figure)?) / more,
+        WhereRingTakes(ns) => {
+            let slower = other(RING, Figure::Median)? / ns;
+            match goal.figure {
+                Figure::Rate | Figure::Beside => value * slower,
+                _ => value / slower,
+            }
+        }
+        EachBeyond(pattern, more) => (value - other(&own(ours, pattern), goal.figure)?) / more,
     })
 }
 

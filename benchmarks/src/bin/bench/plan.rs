@@ -59,6 +59,8 @@ pub(crate) fn placements(offer: &Offer, processors: usize, quick: bool) -> Vec<P
     let shown_anywhere = match load.case {
         Case::Echo if secondary && quick => alone && matches!(load.size, SMALL | MIB),
         Case::Echo | Case::Post | Case::Idle if secondary => true,
+        // What streams do with large bodies.
+        Case::Beside | Case::Sum if secondary => !quick && variant.transport != "mem",
         _ if secondary => false,
         // Between the ring that looks and the one that sleeps as a server must.
         _ if quick && matches!(variant.transport.as_str(), "aware" | "futex") => {

@@ -13,5 +13,6 @@ pub(crate) const ALL: &[&dyn System] = &[
     &floors::Rings,
     &floors::Conveyor,
     &floors::VmReadv,
+    &floors::Sealed,
     &floors::Memcpy,
 ];

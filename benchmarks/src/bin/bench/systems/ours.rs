@@ -7,7 +7,7 @@ use bench_harness::{
     Answer, Call, Case, Error, Job, Load, Measured, Mode, Payload, Ready, SMALL, System, Variant, Waiting,
     Worker, check_echo, drive, runtime, sum,
 };
-use ipc_rpc::{Endpoint, Server};
+use ipc_rpc::{Endpoint, Server, View};
 
 /// A transport as the benchmarks use it. A new one is a line in [`TRANSPORTS`].
 struct Transport {
@@ -19,6 +19,21 @@ struct Transport {
     settings: fn(Endpoint) -> Endpoint,
     /// Both sides live in one process.
     in_process: bool,
+    /// How what is sent gets there.
+    bodies: Bodies,
+}
+
+/// How the bytes of a call get to the server. Only sums are measured of all but the first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Bodies {
+    /// In the message, or as the transport thinks best.
+    Passed,
+    /// In memory of the connection's pool, filled in place.
+    Lent,
+    /// In memory that is made, filled in place and sealed for this call.
+    Sealed,
+    /// In sealed memory that was sent before. Nothing is written into it any more.
+    SealedBefore,
 }
 
 const TRANSPORTS: &[Transport] = &[
@@ -27,12 +42,43 @@ const TRANSPORTS: &[Transport] = &[
         endpoint: |directory| format!("shm:{}", directory.join("bench.sock").display()),
         settings: |endpoint| endpoint,
         in_process: false,
+        bodies: Bodies::Passed,
+    },
+    Transport {
+        name: "shm-direct",
+        endpoint: |directory| format!("shm:{}", directory.join("bench.sock").display()),
+        settings: |endpoint| endpoint.direct(true),
+        in_process: false,
+        bodies: Bodies::Passed,
+    },
+    Transport {
+        name: "shm-view",
+        endpoint: |directory| format!("shm:{}", directory.join("bench.sock").display()),
+        // SAFETY: the other side is this very program, which writes to no section that it has sent.
+        settings: |endpoint| unsafe { endpoint.trust_peer() },
+        in_process: false,
+        bodies: Bodies::Lent,
+    },
+    Transport {
+        name: "shm-sealed",
+        endpoint: |directory| format!("shm:{}", directory.join("bench.sock").display()),
+        settings: |endpoint| endpoint,
+        in_process: false,
+        bodies: Bodies::Sealed,
+    },
+    Transport {
+        name: "shm-again",
+        endpoint: |directory| format!("shm:{}", directory.join("bench.sock").display()),
+        settings: |endpoint| endpoint,
+        in_process: false,
+        bodies: Bodies::SealedBefore,
     },
     Transport {
         name: "unix",
         endpoint: |directory| format!("unix:{}", directory.join("bench.sock").display()),
         settings: |endpoint| endpoint,
         in_process: false,
+        bodies: Bodies::Passed,
     },
     Transport {
         name: "pipe",
@@ -40,18 +86,21 @@ const TRANSPORTS: &[Transport] = &[
         endpoint: |directory| format!("pipe:{}", name_of(directory)),
         settings: |endpoint| endpoint,
         in_process: false,
+        bodies: Bodies::Passed,
     },
     Transport {
         name: "tcp",
         endpoint: |_| "tcp:127.0.0.1:0".to_owned(),
         settings: |endpoint| endpoint,
         in_process: false,
+        bodies: Bodies::Passed,
     },
     Transport {
         name: "mem",
         endpoint: |_| "mem:bench".to_owned(),
         settings: |endpoint| endpoint,
         in_process: true,
+        bodies: Bodies::Passed,
     },
 ];
 
@@ -81,6 +130,8 @@ pub(crate) trait Bench {
     async fn echo_bytes(&self, data: &[u8]) -> bytes::Bytes;
     /// Adds one byte of each page.
     async fn sum(&self, data: &[u8]) -> u64;
+    /// The same of bytes that are read where they are.
+    async fn sum_of(&self, data: View<u8>) -> u64;
     /// Adds two numbers.
     async fn add(&self, a: u64, b: u64) -> u64;
     /// Does nothing.
@@ -105,6 +156,10 @@ impl Bench for Echo {
 
     async fn sum(&self, data: &[u8]) -> u64 {
         sum(data)
+    }
+
+    async fn sum_of(&self, data: View<u8>) -> u64 {
+        sum(&data)
     }
 
     async fn add(&self, a: u64, b: u64) -> u64 {
@@ -138,6 +193,11 @@ impl System for Ours {
     }
 
     fn offers(&self, variant: &Variant, load: &Load) -> Answer {
+        let is = |transport: &&Transport| transport.name == variant.transport;
+        let bodies = TRANSPORTS.iter().find(is).map(|transport| transport.bodies);
+        if bodies != Some(Bodies::Passed) && load.case != Case::Sum {
+            return Answer::Pointless;
+        }
         match variant.mode {
             // Threads that share a client take turns as its reader; what that costs is no more than orientation.
             mode if mode.client == Waiting::Blocking && load.in_flight > 8 => Answer::Pointless,
@@ -163,12 +223,15 @@ impl System for Ours {
                 .map_err(|_| "the server in this process did not start")?;
         }
         let (load, endpoint) = (job.load, endpoint(&job, &job.address)?);
+        let bodies = transport(&job)?.bodies;
         if job.variant.mode.client == Waiting::Blocking {
             return drive(&job, async move {
                 let mut callers = Vec::new();
                 for _ in 0..load.connections {
                     let client = BenchClient::connect(endpoint.clone()).wait()?;
-                    callers.extend(Caller::all(&client, load).map(Blocking));
+                    for caller in Caller::all(&client, load, bodies) {
+                        callers.push(Blocking(caller?));
+                    }
                 }
                 Ok(callers)
             });
@@ -177,7 +240,9 @@ impl System for Ours {
             let mut callers = Vec::new();
             for _ in 0..load.connections {
                 let client = BenchClient::connect(endpoint.clone()).await?;
-                callers.extend(Caller::all(&client, load).map(Async));
+                for caller in Caller::all(&client, load, bodies) {
+                    callers.push(Async(caller?));
+                }
             }
             Ok(callers)
         })
@@ -207,6 +272,16 @@ struct Caller {
     client: BenchClient,
     call: Call,
     payload: Payload,
+    memory: Lent,
+}
+
+/// Where a caller takes what it sends from.
+enum Lent {
+    /// A buffer of its own.
+    Nowhere,
+    Pool,
+    Sealed,
+    Kept(View<u8>),
 }
 
 struct Async(Caller);
@@ -214,21 +289,54 @@ struct Blocking(Caller);
 
 impl Caller {
     /// All the callers of one connection.
-    fn all(client: &BenchClient, load: Load) -> impl Iterator<Item = Self> {
-        load.workers().into_iter().map(move |size| Self {
-            client: client.clone(),
-            call: load.call(),
-            payload: Payload::new(size),
+    fn all(client: &BenchClient, load: Load, bodies: Bodies) -> impl Iterator<Item = Result<Self, Error>> {
+        load.workers().into_iter().map(move |size| {
+            let mut payload = Payload::new(size);
+            let memory = match bodies {
+                Bodies::Passed => Lent::Nowhere,
+                Bodies::Lent => Lent::Pool,
+                Bodies::Sealed => Lent::Sealed,
+                Bodies::SealedBefore => {
+                    let mut section = client.alloc_sealed(size)?;
+                    payload.fill(&mut section);
+                    Lent::Kept(section.freeze()?)
+                }
+            };
+            Ok(Self {
+                client: client.clone(),
+                call: load.call(),
+                payload,
+                memory,
+            })
         })
+    }
+
+    /// What is lent in this turn, filled for it where it is not sent again; `None` if nothing is lent.
+    fn lent(&mut self) -> Result<Option<View<u8>>, Error> {
+        let size = self.payload.bytes().len();
+        let mut section = match &self.memory {
+            Lent::Nowhere => return Ok(None),
+            Lent::Kept(view) => return Ok(Some(view.clone())),
+            Lent::Pool => self.client.alloc::<u8>(size)?,
+            Lent::Sealed => self.client.alloc_sealed::<u8>(size)?,
+        };
+        self.payload.fill(&mut section);
+        Ok(Some(section.freeze()?))
     }
 }
 
 impl Worker for Async {
     async fn turn(&mut self) -> Result<u32, Error> {
+        if let Some(view) = self.0.lent()? {
+            let sum = self.0.client.sum_of(view).await?;
+            self.0.payload.check_sum(sum)?;
+            return Ok(1);
+        }
         let Self(Caller {
             client,
             call,
             payload,
+            ..
         }) = self;
         let data = payload.next(*call);
         match call {
@@ -253,10 +361,16 @@ impl Worker for Async {
 
 impl Worker for Blocking {
     async fn turn(&mut self) -> Result<u32, Error> {
+        if let Some(view) = self.0.lent()? {
+            let sum = self.0.client.sum_of(view).wait()?;
+            self.0.payload.check_sum(sum)?;
+            return Ok(1);
+        }
         let Self(Caller {
             client,
             call,
             payload,
+            ..
         }) = self;
         let data = payload.next(*call);
         match call {

@@ -31,9 +31,25 @@ impl Memory {
 
     /// Maps what another process made.
     pub(crate) fn map(file: impl AsFd) -> io::Result<Self> {
+        Self::map_as(file, ProtFlags::READ | ProtFlags::WRITE, MapFlags::SHARED)
+    }
+
+    /// As [`Memory::new`], for memory that can be sealed.
+    pub(crate) fn sealable(length: usize) -> io::Result<(Self, OwnedFd)> {
+        let file = memfd_create("bench", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
+        ftruncate(&file, length as u64)?;
+        Ok((Self::map(&file)?, file))
+    }
+
+    /// Maps what nobody can write any more. Only what reads is called on it.
+    pub(crate) fn map_sealed(file: impl AsFd) -> io::Result<Self> {
+        // Linux before 6.7 shares memory that is sealed against writing with nobody.
+        Self::map_as(file, ProtFlags::READ, MapFlags::PRIVATE)
+    }
+
+    fn map_as(file: impl AsFd, protection: ProtFlags, kind: MapFlags) -> io::Result<Self> {
         let length = usize::try_from(fstat(&file)?.st_size).map_err(io::Error::other)?;
-        let protection = ProtFlags::READ | ProtFlags::WRITE;
-        let flags = MapFlags::SHARED | MapFlags::POPULATE;
+        let flags = kind | MapFlags::POPULATE;
         // SAFETY: a new mapping at an address of the system's choice touches nothing that exists.
         let start = unsafe { mmap(ptr::null_mut(), length, protection, flags, file, 0)? };
         let start = NonNull::new(start.cast()).ok_or_else(|| io::Error::other("mapped at zero"))?;

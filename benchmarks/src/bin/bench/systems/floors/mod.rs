@@ -1,14 +1,15 @@
 //! Floors: what the machine allows, with nothing on top. Each moves messages of the same sizes as the systems do, and
 //! checks, encodes and dispatches nothing.
 //!
-//! `ring` is the floor under small messages, in four ways of waiting; `conveyor`, `vm-readv` and `memcpy` are floors
-//! under large ones. Sockets and pipes are in [`raw`](super::raw).
+//! `ring` is the floor under small messages, in four ways of waiting; `conveyor`, `vm-readv`, `sealed` and `memcpy` are
+//! floors under large ones. Sockets and pipes are in [`raw`](super::raw).
 
 mod conveyor;
 mod memcpy;
 mod memory;
 mod ring;
 mod rings;
+mod sealed;
 mod share;
 mod vm_readv;
 mod waiting;
@@ -16,6 +17,7 @@ mod waiting;
 pub(crate) use conveyor::Conveyor;
 pub(crate) use memcpy::Memcpy;
 pub(crate) use rings::Rings;
+pub(crate) use sealed::Sealed;
 pub(crate) use vm_readv::VmReadv;
 
 use bench_harness::{Call, Error, Load, Payload};
@@ -56,7 +58,7 @@ mod tests {
     #[test]
     fn floors_answer_rightly() {
         use bench_harness::Case::{Add, After1Ms, BigIn, BigInOut, Echo, Null, Post, Sum};
-        let systems: [&'static dyn System; 5] = [&Rings, &Conveyor, &VmReadv, &Memcpy, &Raw];
+        let systems: [&'static dyn System; 6] = [&Rings, &Conveyor, &VmReadv, &Sealed, &Memcpy, &Raw];
         let mut answered = 0;
         for system in systems {
             for variant in system.variants() {

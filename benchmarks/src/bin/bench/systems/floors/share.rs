@@ -1,4 +1,4 @@
-//! How client and server come to share memory: over a socket, which passes the descriptors and is not used again.
+//! How client and server come to share memory: over a socket, which passes the descriptors.
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
@@ -43,8 +43,8 @@ pub(crate) struct End {
     pub(crate) out: Producer,
     pub(crate) incoming: Consumer,
     pub(crate) lines: Lines,
-    /// Keeps the other side alive, or tells it of this one's end.
-    _socket: UnixStream,
+    /// Keeps the other side alive, or tells it of this one's end; passes what comes later.
+    pub(crate) socket: UnixStream,
 }
 
 impl End {
@@ -93,7 +93,7 @@ pub(crate) fn connect(address: &str, policy: Policy, slots: Slots) -> Result<End
         out: Producer::new(memory.clone(), requests),
         incoming: Consumer::new(memory.clone(), replies),
         lines: Lines::new(memory, false, waiting, bell),
-        _socket: socket,
+        socket,
     })
 }
 
@@ -122,7 +122,7 @@ fn accept(socket: UnixStream, policy: Policy, slots: Slots) -> Result<End, Error
         out: Producer::new(memory.clone(), replies),
         incoming: Consumer::new(memory.clone(), requests),
         lines: Lines::new(memory, true, waiting, Bell::Futex),
-        _socket: socket,
+        socket,
     })
 }
 
@@ -133,7 +133,8 @@ fn layouts(slots: Slots) -> (Layout, Layout) {
     (requests, replies)
 }
 
-fn send_fds(socket: &UnixStream, fds: &[BorrowedFd<'_>]) -> io::Result<()> {
+/// Sends descriptors with a byte.
+pub(crate) fn send_fds(socket: &UnixStream, fds: &[BorrowedFd<'_>]) -> io::Result<()> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
     let mut control = SendAncillaryBuffer::new(&mut space);
     control.push(SendAncillaryMessage::ScmRights(fds));
@@ -141,7 +142,8 @@ fn send_fds(socket: &UnixStream, fds: &[BorrowedFd<'_>]) -> io::Result<()> {
     Ok(())
 }
 
-fn receive_fds(socket: &UnixStream) -> io::Result<Vec<OwnedFd>> {
+/// Receives a byte, and the descriptors that came with it.
+pub(crate) fn receive_fds(socket: &UnixStream) -> io::Result<Vec<OwnedFd>> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let mut byte = [0];
