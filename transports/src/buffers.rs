@@ -79,9 +79,16 @@ pub fn reserve(buffer: &mut Vec<u8>, more: usize) -> Result<(), TryReserveError>
     let Some(index) = index_for(needed) else {
         return buffer.try_reserve_exact(more);
     };
-    buffer.try_reserve_exact(size(index) - buffer.len())?;
+    if buffer.is_empty() {
+        // To move memory costs time even if there is nothing in it.
+        let mut fresh = Vec::new();
+        fresh.try_reserve_exact(size(index))?;
+        give(mem::replace(buffer, fresh));
+    } else {
+        buffer.try_reserve_exact(size(index) - buffer.len())?;
+    }
     if buffer.capacity() >= HUGE {
-        sys::advise_huge(buffer.spare_capacity_mut());
+        sys::advise_huge(buffer);
     }
     Ok(())
 }

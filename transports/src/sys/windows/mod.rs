@@ -38,7 +38,7 @@ pub(crate) fn kill_self() -> ! {
 pub(crate) const HAS_UNIX_SOCKETS: bool = false;
 
 /// The system chooses by itself how large pages are.
-pub(crate) fn advise_huge(_: &mut [std::mem::MaybeUninit<u8>]) {}
+pub(crate) fn advise_huge(_: &mut Vec<u8>) {}
 
 /// The right to serve a name: there are none yet.
 pub(crate) enum Claim {}
