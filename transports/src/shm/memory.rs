@@ -62,6 +62,6 @@ impl Write for OwnMemory {
     fn copy_far(&self, offset: usize, bytes: &[u8]) {
         let to = self.at(offset, bytes.len());
         // SAFETY: as many bytes as are copied are mapped at `to`, for writing.
-        unsafe { copy::into_memory(bytes, to.as_ptr()) };
+        unsafe { copy::into_far(bytes, to.as_ptr()) };
     }
 }

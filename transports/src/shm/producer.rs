@@ -15,8 +15,9 @@ use crate::sys::{self, OwnMemory, PeerMemory};
 /// The most lines that are written to in advance.
 const TOUCHED: usize = 24;
 
-/// Bodies of so many bytes are written past the cache, if the other side runs on another processor: it would get them line by line
-/// out of this one's cache, each changed here and asked for there. Where the two have no cache in common, that takes five times as long.
+/// Bodies of so many bytes are written past the cache, if the other side runs on another processor and both are of a kind for which
+/// that is worth it (`memory_is_nearer` in [`super::copy`]): it would get them line by line out of this one's cache, each changed
+/// here and asked for there. Where the two have no cache in common, that takes five times as long.
 ///
 /// Microseconds for bodies from one processor to the other, by two threads that do nothing else, in pieces of up to 32 KiB, on an
 /// AMD EPYC 9004 with 2 virtual processors, which the host places near one another or far apart, from one minute to the next:
