@@ -1,5 +1,5 @@
-//! `kill -9` of a server, and of a client, at the points of what they share: rings and sockets, sections, and bodies that are read
-//! out of each other's memory. Whoever survives is told of it, once for each call, goes on with its other connections, and holds
+//! `kill -9` of a server, and of a client, at the points of what they share: rings and sockets, sections, bodies that are read
+//! out of each other's memory, and files. Whoever survives is told of it, once for each call, goes on with its other connections, and holds
 //! in the end what it held before.
 //!
 //! By default some of the points are tried. All of them:
@@ -7,9 +7,10 @@
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
-use ipc_rpc::{Error, ErrorKind, Outcome};
+use ipc_rpc::{Endpoint, Error, ErrorKind, Outcome};
 use tests::errand::{Errand, Way, comes_back};
 use tests::fixture::Transport;
 use tests::meter::Holdings;
@@ -39,12 +40,14 @@ const FIRST: usize = 12;
 const SOON: Duration = Duration::from_secs(1);
 
 /// Each with points of its own.
-const WAYS: [(Transport, Way); 5] = [
+const WAYS: [(Transport, Way); 6] = [
     (Transport::SharedMemory, Way::Messages),
     (Transport::SharedMemory, Way::Sections),
     (Transport::SharedMemory, Way::Direct),
     (Transport::UnixName, Way::Sections),
     (Transport::UnixName, Way::Direct),
+    // Sections travel inside of bodies there, and these through files.
+    (Transport::Pipe, Way::Sections),
 ];
 
 #[test]
@@ -116,7 +119,8 @@ fn servers_die(transport: Transport, way: Way, stride: usize) {
         let mut server = Helper::serve(PROGRAM, &plan, |command| {
             command.env(VARIABLE, point.to_string());
         });
-        let errand = errand(mode, way, server.endpoint());
+        let endpoint = server.endpoint().clone();
+        let errand = errand(mode, way, &endpoint);
         let what = format!("{transport:?}, {way:?}, point {point}, {mode:?}");
         let ended = watchdog::guard(&what, move || {
             let begun = Instant::now();
@@ -138,6 +142,7 @@ fn servers_die(transport: Transport, way: Way, stride: usize) {
         server.leave_behind();
         drop(server);
         comes_back(&what, &held, Holdings::own);
+        leaves_no_file(&what, &endpoint);
         deaths += usize::from(!went_well);
         survived = if went_well { survived + 1 } else { 0 };
         // Once for each mode, whose points need not be as many.
@@ -170,6 +175,21 @@ fn judge(what: &str, ended: &[Result<(), Error>]) {
             (ErrorKind::PeerDied, Outcome::NotSent),
             "{what}, after step {at}: {error}"
         );
+    }
+}
+
+/// Whoever lives on has taken away the name of a file that nobody has opened yet.
+fn leaves_no_file(what: &str, endpoint: &Endpoint) {
+    let described = endpoint.detail().to_string();
+    let Some(path) = described.strip_prefix("pipe:").map(Path::new) else {
+        return;
+    };
+    let (directory, name) = (path.parent().unwrap(), path.file_stem().unwrap());
+    let name = name.to_str().unwrap();
+    for entry in directory.read_dir().unwrap() {
+        let file = entry.unwrap().file_name().into_string().unwrap();
+        let is_left = file.starts_with(&format!("{name}.")) && file.ends_with("-spool");
+        assert!(!is_left, "{what}: {file}");
     }
 }
 
@@ -206,6 +226,7 @@ fn clients_die(transport: Transport, way: Way, stride: usize) {
             &held,
             || Holdings::of(server.pid()),
         );
+        leaves_no_file(&format!("{transport:?}, point {point}"), server.endpoint());
         deaths += usize::from(!went_well);
         survived = if went_well { survived + 1 } else { 0 };
         if survived == 2 {

@@ -38,6 +38,8 @@ pub struct Carrier {
     direct: Option<Arc<crate::direct::Usage>>,
     /// What both sides of a stream have agreed on about large bodies.
     pieces: Arc<Agreed>,
+    /// Large bodies can travel through files beside it.
+    has_spools: bool,
 }
 
 #[derive(Clone)]
@@ -45,6 +47,15 @@ enum CarrierKind {
     Fixed(Scheme),
     #[allow(dead_code, reason = "only where memory is shared")]
     Agreed(Arc<crate::sys::shm::Meeting>),
+}
+
+impl Port {
+    /// Whether this side takes large bodies in pieces beside a stream, through memory or files that both sides share, so that the other side's
+    /// [`Sender::offer_pieces`] may be told so.
+    #[must_use]
+    pub fn takes_pieces_in_memory(&self) -> bool {
+        self.pool.is_some() || self.carrier.has_spools
+    }
 }
 
 impl Carrier {
@@ -68,7 +79,7 @@ impl Carrier {
     pub fn lends(&self) -> bool {
         self.direct.as_ref().is_some_and(|usage| usage.is_agreed())
             || self.scheme() == Scheme::SharedMemory
-            || self.pieces.get() == Some(Pieces::InMemory)
+            || self.pieces.get() == Some(Pieces::InMemory) && !self.has_spools
     }
 
     /// Whether this side takes large bodies in pieces over a stream, so that the other side's [`Sender::offer_pieces`] may be told so.
@@ -88,11 +99,20 @@ impl Carrier {
         Self::of(CarrierKind::Fixed(scheme))
     }
 
+    /// As [`Carrier::fixed`], for a stream that may have files for large bodies.
+    pub(crate) fn of_stream(scheme: Scheme, has_spools: bool) -> Self {
+        Self {
+            has_spools,
+            ..Self::fixed(scheme)
+        }
+    }
+
     fn of(kind: CarrierKind) -> Self {
         Self {
             kind,
             direct: None,
             pieces: Arc::default(),
+            has_spools: false,
         }
     }
 

@@ -44,8 +44,8 @@ pub(crate) const MAX_HELLO: u32 = 128 << 10;
 /// of it is for the two ports to find out.
 pub(crate) const DIRECT: u32 = 1;
 
-/// Among the wishes: large bodies may be sent in pieces through memory that both sides share, which is wished only where this side's port
-/// can do that.
+/// Among the wishes: large bodies may be sent in pieces through memory that both sides share, or over `pipe:` through a file,
+/// which is wished only where this side's port can do that.
 pub(crate) const PIECES_IN_MEMORY: u32 = 2;
 
 /// Among the wishes: large bodies may be sent in pieces through a stream.

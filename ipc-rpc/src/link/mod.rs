@@ -52,8 +52,7 @@ pub(crate) fn wishes(port: &Port) -> u32 {
     let wished = [
         (port.endpoint.is_direct(), connection::DIRECT),
         (port.carrier.takes_pieces(), connection::PIECES),
-        // Where there is a pool, memory is shared.
-        (port.pool.is_some(), connection::PIECES_IN_MEMORY),
+        (port.takes_pieces_in_memory(), connection::PIECES_IN_MEMORY),
     ];
     wished
         .iter()

@@ -70,7 +70,9 @@ impl Endpoint {
     /// pieces. [`Endpoint::PIECES_THRESHOLD`] unless it is set. Each side says it for itself. Zero means one.
     ///
     /// Over `unix:` and to a child, on Linux, between two processes of one user, they go through memory that both sides share, as far as there
-    /// is some. Everywhere else they go through the stream, and what is no longer than five pieces goes whole, whatever is set. Over
+    /// is some. Over `pipe:` on Unix, between two processes of one user, they go from the second one on through a file without a name that both
+    /// have open: it lies in the file system where the pipe is, has room for four pieces, and is emptied when it is not used for a second.
+    /// Everywhere else they go through the stream, and what is no longer than five pieces goes whole, whatever is set. Over
     /// `shm:` they travel in pieces through the ring, from one that does not fit into a record on, and over `mem:` they are handed over.
     ///
     /// ```
@@ -93,7 +95,7 @@ impl Endpoint {
     }
 
     /// Sets the bytes of a piece, for [`Endpoint::pieces_from`]; [`Endpoint::PIECE`] unless it is set. Four of them are on their way at most. Values
-    /// below 4 KiB mean that, those above 1 MiB that. A piece that goes through the stream has 256 KiB at most.
+    /// below 4 KiB mean that, those above 1 MiB that. A piece that goes through the stream has 256 KiB at most, one through a file 128.
     #[must_use]
     pub fn piece_of(mut self, bytes: usize) -> Self {
         let bytes = bytes.clamp(Self::LEAST_PIECE, Self::LARGEST_PIECE);
@@ -133,5 +135,5 @@ impl Endpoint {
     /// Below a page, a piece costs more by itself than by its bytes.
     const LEAST_PIECE: usize = 4 << 10;
     /// Several are to fit into a memory of the pool's.
-    const LARGEST_PIECE: usize = 1 << 20;
+    pub(crate) const LARGEST_PIECE: usize = 1 << 20;
 }

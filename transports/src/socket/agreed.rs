@@ -8,7 +8,8 @@ use std::sync::atomic::{AtomicU8, Ordering};
 pub enum Pieces {
     /// In pieces through the stream.
     InStream,
-    /// In pieces through memory that both sides share, as far as there is some, and through the stream otherwise.
+    /// In pieces through memory that both sides share, or through a file over `pipe:` on Unix, as far as there is some, and through the stream
+    /// otherwise.
     InMemory,
 }
 

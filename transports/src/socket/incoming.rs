@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::pieces::{Frame, is_frame};
+use super::spool::PeerSpool;
 use super::{Link, Tag};
 use crate::crash::crash_point;
 use crate::lanes::{Arriving, FIRST_STEP};
@@ -34,6 +35,8 @@ pub(crate) struct SocketReceiver {
     limit: usize,
     /// What knows of the other side's sections, if it can send any.
     inbox: Option<Inbox>,
+    /// The other side's file for large bodies.
+    spool: PeerSpool,
     waiter: sys::Waiter,
     /// What arrived and was not taken yet: from `start` on.
     buffer: Vec<u8>,
@@ -85,6 +88,7 @@ impl SocketReceiver {
     ) -> Self {
         Self {
             tag: link.stream.tag(),
+            spool: PeerSpool::new(link.stream.has_spools()),
             link,
             limit,
             inbox,
@@ -167,6 +171,19 @@ impl SocketReceiver {
                     self.start += self.head();
                     self.copied += PIECE;
                     self.piece = Some(Piece { lane, left: length });
+                }
+                Some(Frame::Spool { size }) => {
+                    self.start += self.head();
+                    self.spool.announced(&self.link, size)?;
+                }
+                Some(Frame::Spooled { lane, place, length }) => {
+                    self.start += self.head();
+                    let body = self.lanes.room(lane, length as usize)?;
+                    self.spool.take(place, length, body)?;
+                    self.copied += PIECE + length as usize;
+                    if let Some(whole) = self.end(lane, message)? {
+                        return Ok(Some(whole));
+                    }
                 }
                 None => {
                     self.start += self.head();
@@ -513,6 +530,8 @@ impl Receiver for SocketReceiver {
             }
             match Frame::read(&header) {
                 Ok(Some(Frame::Begin { .. })) => return arrived >= header.length as usize,
+                // It is no news by itself.
+                Ok(Some(Frame::Spool { .. })) => start += self.head(),
                 // Of a memory: it is no news by itself, but a piece that lies there is.
                 Ok(None) if self.inbox.is_some() && !is_piece(&header) => start += self.head(),
                 _ => return true,

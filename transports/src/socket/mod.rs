@@ -5,6 +5,7 @@ mod incoming;
 mod listener;
 mod outgoing;
 mod pieces;
+mod spool;
 mod tcp;
 mod unix;
 mod writer;
@@ -94,7 +95,7 @@ pub(crate) fn adopted(acceptor: sys::Acceptor, endpoint: Endpoint) -> Box<dyn Li
 
 pub(crate) fn with_peer(stream: Arc<sys::Stream>, peer: Peer, endpoint: Endpoint) -> Port {
     let limit = endpoint.message_limit();
-    let carrier = Carrier::fixed(endpoint.scheme());
+    let carrier = Carrier::of_stream(endpoint.scheme(), stream.has_spools());
     let (pool, outbox, inbox) = match sys::shm::attach(&stream, &peer, &endpoint) {
         Some((pool, outbox, inbox)) => (Some(pool), Some(outbox), Some(inbox)),
         None => (None, None, None),

@@ -1,6 +1,6 @@
 //! The half of a socket port that sends.
 //!
-//! Large bodies travel in pieces, on one of a few lanes, if both sides have agreed on that: through the stream, or through memory that
+//! Large bodies travel in pieces, on one of a few lanes, if both sides have agreed on that: through the stream, or through memory or a file that
 //! both share, as long as there is some. So the stream is what one side waits in for the other. Messages
 //! pass between the pieces as far as they are [`Header::UNORDERED`]; what may not waits here.
 
@@ -9,7 +9,7 @@ use std::mem;
 use std::sync::Arc;
 
 use super::pieces::LONGEST_START;
-use super::writer::{PIECE_BESIDE_MEMORY, PIECE_IN_STREAM, PieceSizes, Writer};
+use super::writer::{PIECE_BESIDE_MEMORY, PIECE_IN_FILE, PIECE_IN_STREAM, PieceSizes, Writer};
 use super::{Agreed, Link, QUEUE_LIMIT};
 use crate::direct::LONGEST_WORD;
 use crate::lanes::{Body, Leaving};
@@ -98,7 +98,7 @@ impl SocketSender {
 
     /// Whether a body of that length travels in pieces, behind a head of that one.
     fn is_large(&self, head: usize, length: usize) -> bool {
-        let least = match self.agreed.get() {
+        let least = match self.pieces() {
             None => return false,
             Some(Pieces::InMemory) => self.threshold,
             Some(Pieces::InStream) => self.threshold.max(WHOLE * self.piece_sizes().in_stream + 1),
@@ -106,10 +106,35 @@ impl SocketSender {
         length >= least && head <= LONGEST_START && length > head
     }
 
+    /// How pieces travel now.
+    fn pieces(&self) -> Option<Pieces> {
+        let agreed = self.agreed.get();
+        match agreed {
+            Some(Pieces::InMemory) if !self.writer.has_memory() => Some(Pieces::InStream),
+            _ => agreed,
+        }
+    }
+
+    /// Before a message with a body of that length is taken.
+    fn prepare(&mut self, length: usize) {
+        if length >= self.threshold && self.agreed.get() == Some(Pieces::InMemory) {
+            self.writer.prepare_spool(self.piece_in_memory());
+        }
+    }
+
+    /// Bytes of a piece that goes beside the stream.
+    fn piece_in_memory(&self) -> usize {
+        if self.writer.outbox.is_some() {
+            self.piece
+        } else {
+            self.piece.min(PIECE_IN_FILE)
+        }
+    }
+
     fn piece_sizes(&self) -> PieceSizes {
-        match self.agreed.get() {
+        match self.pieces() {
             Some(Pieces::InMemory) => PieceSizes {
-                in_memory: Some(self.piece),
+                in_memory: Some(self.piece_in_memory()),
                 in_stream: self.piece.min(PIECE_BESIDE_MEMORY),
             },
             _ => PieceSizes {
@@ -137,6 +162,7 @@ impl SocketSender {
 
     /// Takes a message that was judged: what stands before its body, and that.
     fn put(&mut self, header: Header, unordered: bool, head: &[u8], body: &mut Vec<u8>) -> Result<(), Error> {
+        self.prepare(head.len() + body.len());
         let is_large = self.is_large(head.len(), head.len() + body.len());
         if self.may_pass(unordered) && (!is_large || self.lanes.vacant().is_some()) {
             return self.put_now(&header, unordered, head, body);
@@ -344,7 +370,7 @@ impl Sender for SocketSender {
         let unordered = header.flags & Header::UNORDERED != 0;
         // Where the system copies each piece anyway, it does not pay: a call that leaves no buffer behind has none for its reply. Of an
         // echo of 64 MiB over `tcp:`, which took 85 ms, it made 122.
-        let pays = self.agreed.get() == Some(Pieces::InMemory);
+        let pays = self.agreed.get() == Some(Pieces::InMemory) && self.writer.outbox.is_some();
         if !pays || !self.is_large(head.len(), total) || !unordered || !self.may_pass(unordered) {
             return Ok(None);
         }

@@ -11,7 +11,14 @@
 //! - Begin: the header of the message, and the first bytes of its body;
 //! - Piece: the next bytes of its body.
 //!
-//! A piece in memory that both sides share has a frame of its own, with no bytes: see the sections' `wire`.
+//! A piece in memory that both sides share has a frame of its own, with no bytes: see the sections' `wire`. So has one that lies in
+//! a file (see `spool`), and the file itself:
+//!
+//! ```text
+//! 0        4      5      6       8          16      20       24      32
+//! | zeros  | kind | 0x80 | zeros | lane     | place | length | zeros |     a piece
+//! | zeros  | kind | 0x80 | zeros | bytes of a place | zeros          |     the file
+//! ```
 
 use crate::{Error, ErrorKind, Header};
 
@@ -25,6 +32,10 @@ pub(super) enum Frame {
     Begin { lane: u64, start: usize },
     /// So many bytes come next.
     Piece { lane: u64, length: usize },
+    /// There is a file, whose places have so many bytes.
+    Spool { size: u64 },
+    /// So many bytes lie in a place of it.
+    Spooled { lane: u64, place: u32, length: u32 },
 }
 
 const FLAG: u8 = Header::UNORDERED;
@@ -32,6 +43,8 @@ const FLAG: u8 = Header::UNORDERED;
 /// Far from those of frames about memory.
 const BEGIN: u8 = 0x10;
 const PIECE: u8 = 0x11;
+const SPOOL: u8 = 0x12;
+const SPOOLED: u8 = 0x13;
 
 /// Whether a header is of a frame of any kind, rather than of a message.
 pub(super) fn is_frame(header: &Header) -> bool {
@@ -40,16 +53,21 @@ pub(super) fn is_frame(header: &Header) -> bool {
 
 impl Frame {
     pub(super) fn header(self) -> Header {
-        let (kind, lane, length) = match self {
-            Self::Begin { lane, start } => (BEGIN, lane, Header::SIZE + start),
-            Self::Piece { lane, length } => (PIECE, lane, length),
+        let (kind, id, ordinal, behind) = match self {
+            Self::Begin { lane, start } => (BEGIN, lane, 0, Header::SIZE + start),
+            Self::Piece { lane, length } => (PIECE, lane, 0, length),
+            Self::Spool { size } => (SPOOL, size, 0, 0),
+            Self::Spooled { lane, place, length } => {
+                (SPOOLED, lane, u64::from(place) | u64::from(length) << 32, 0)
+            }
         };
         Header {
             // A body is at most 1 GiB.
-            length: length as u32,
+            length: behind as u32,
             kind,
             flags: FLAG,
-            id: lane,
+            id,
+            ordinal,
             ..Header::default()
         }
     }
@@ -66,6 +84,13 @@ impl Frame {
                 .filter(|&start| start <= LONGEST_START)
                 .map(|start| Self::Begin { lane, start }),
             PIECE => Some(Self::Piece { lane, length }),
+            SPOOL => Some(Self::Spool { size: header.id }),
+            SPOOLED => Some(Self::Spooled {
+                lane,
+                // The halves of a number of 64 bits.
+                place: header.ordinal as u32,
+                length: (header.ordinal >> 32) as u32,
+            }),
             _ => return Ok(None),
         };
         // Nothing else in it may say anything.
@@ -95,6 +120,12 @@ mod tests {
                 lane: u64::MAX,
                 length: u32::MAX as usize,
             },
+            Frame::Spool { size: u64::MAX },
+            Frame::Spooled {
+                lane: 2,
+                place: 3,
+                length: u32::MAX,
+            },
         ];
         for frame in frames {
             let header = Header::from_bytes(&frame.header().to_bytes());
@@ -118,6 +149,23 @@ mod tests {
             Header { handles: 1, ..begin },
             Header { ordinal: 1, ..begin },
             Header { extra: 1, ..begin },
+            Header {
+                length: 1,
+                ..Frame::Spool { size: 4096 }.header()
+            },
+            Header {
+                ordinal: 1,
+                ..Frame::Spool { size: 4096 }.header()
+            },
+            Header {
+                length: 9,
+                ..Frame::Spooled {
+                    lane: 0,
+                    place: 0,
+                    length: 9,
+                }
+                .header()
+            },
         ];
         for header in wrong {
             let error = Frame::read(&header).unwrap_err();

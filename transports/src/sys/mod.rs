@@ -14,7 +14,7 @@
 //! | `connect_unix`, `listen_unix`, `Claim`, `socket_path`, `HAS_UNIX_SOCKETS` | `unix:` endpoints and who owns their names |
 //! | `spawn_on_socket`, `spawn_on_stdio`, `Spawned`, `Watch`, `ChildNews`, `fate`, `HAS_CHILDREN` | children that are connected to us |
 //! | `adopt`, `adopt_stdio`, `Adopted`, `Bound` | what this process was started with |
-//! | `connect_pipe`, `listen_pipe`, `pipe_path`, `HAS_PIPES` | `pipe:` endpoints |
+//! | `connect_pipe`, `listen_pipe`, `pipe_path`, `HAS_PIPES`, `SpoolFile` | `pipe:` endpoints, and files for large bodies beside them |
 //! | `user`, `group`, `own_groups`, `peer_groups`, `executable` | who runs this process, and who a peer is and what it runs |
 //! | `process_mark`, `is_process_mark` | telling a process from its forks |
 //! | `shm` | ports over shared memory |

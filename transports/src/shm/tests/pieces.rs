@@ -528,7 +528,7 @@ fn pieces_that_are_none() {
     let over = 64 * MIB as u32 + 1;
     let cases: Vec<(Vec<u8>, ErrorKind, &str)> = vec![
         (
-            frame(0x12).to_bytes().to_vec(),
+            frame(0x1f).to_bytes().to_vec(),
             ErrorKind::Protocol,
             "makes no sense",
         ),

@@ -34,7 +34,7 @@ pub(crate) use claim::Claim;
 pub(crate) use direct::tests::stalled;
 #[cfg(target_os = "linux")]
 pub(crate) use direct::{Neighbour, Unreadable, has_hung_up, random};
-pub(crate) use fifo::{connect_pipe, listen_pipe};
+pub(crate) use fifo::{SpoolFile, connect_pipe, listen_pipe};
 pub(crate) use fork::{is_process_mark, process_mark};
 pub(crate) use huge::advise_huge;
 pub(crate) use identity::{executable, group, own_groups, peer_groups, user};

@@ -8,10 +8,10 @@ use std::sync::Arc;
 
 use rustix::net::{SendAncillaryBuffer, SendFlags, Shutdown};
 
-use super::fifo::{self, Fifos, Rendezvous};
+use super::fifo::{self, Fifos, Rendezvous, SpoolFile};
 use crate::socket::Tag;
 use crate::sys::Arrival;
-use crate::{Birthplace, Identity};
+use crate::{Birthplace, Error, Identity};
 
 /// A connected stream: non-blocking, closed on exec, never the cause of SIGPIPE.
 pub(crate) struct Stream(Kind, Witness);
@@ -154,6 +154,30 @@ impl Stream {
         match &self.0 {
             Kind::Socket(_) | Kind::Pipes { .. } => None,
             Kind::Fifos(fifos) => Some(fifos.tag()),
+        }
+    }
+
+    /// Whether large bodies can travel through files beside it: between FIFOs of one user.
+    pub(crate) fn has_spools(&self) -> bool {
+        matches!(&self.0, Kind::Fifos(fifos) if fifos.is_of_own_user())
+    }
+
+    /// Makes the file for the bodies that this side sends, once, with these bytes in it.
+    pub(crate) fn make_spool(&self, head: &[u8]) -> io::Result<SpoolFile> {
+        match &self.0 {
+            Kind::Fifos(fifos) => fifos.make_spool(head),
+            Kind::Socket(_) | Kind::Pipes { .. } => Err(io::ErrorKind::Unsupported.into()),
+        }
+    }
+
+    /// Opens the file for those that the other side sends. `None`: it is not to be had.
+    ///
+    /// # Errors
+    /// `Protocol` if what the other side made is no such file.
+    pub(crate) fn open_spool(&self) -> Result<Option<SpoolFile>, Error> {
+        match &self.0 {
+            Kind::Fifos(fifos) => fifos.open_spool(),
+            Kind::Socket(_) | Kind::Pipes { .. } => Ok(None),
         }
     }
 

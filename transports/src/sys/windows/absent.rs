@@ -27,6 +27,31 @@ pub(crate) fn peer_groups(_stream: &Stream) -> Vec<u32> {
     Vec::new()
 }
 
+/// A file for large bodies beside a pipe: there is nothing to be had.
+pub(crate) enum SpoolFile {}
+
+impl SpoolFile {
+    /// Never called.
+    pub(crate) fn write(&self, _bytes: &[u8], _offset: u64) -> io::Result<()> {
+        match *self {}
+    }
+
+    /// Never called.
+    pub(crate) fn read(&self, _to: &mut [u8], _offset: u64) -> io::Result<usize> {
+        match *self {}
+    }
+
+    /// Never called.
+    pub(crate) fn append_to(&self, _length: usize, _offset: u64, _to: &mut Vec<u8>) -> io::Result<()> {
+        match *self {}
+    }
+
+    /// Never called.
+    pub(crate) fn shorten(&self, _length: u64) -> io::Result<()> {
+        match *self {}
+    }
+}
+
 /// Refused: names are no files here.
 pub(crate) fn servers() -> Result<Vec<ServerEntry>, Error> {
     let message = "cannot list servers: names are not supported on Windows yet";

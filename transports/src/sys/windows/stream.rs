@@ -8,10 +8,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use socket2::{MaybeUninitSlice, SockRef};
 
+use super::SpoolFile;
 use super::pipe::{Event, PipeAcceptor, PipeStream};
-use crate::Identity;
 use crate::socket::Tag;
 use crate::sys::Arrival;
+use crate::{Error, Identity};
 
 /// A connected stream.
 pub(crate) struct Stream(Kind);
@@ -78,6 +79,21 @@ impl Stream {
             Kind::Socket(socket) => Waitable::Socket(socket),
             Kind::Pipe(pipe) => Waitable::Events(pipe.readable(), pipe.writable()),
         }
+    }
+
+    /// Pipes carry large bodies by themselves.
+    pub(crate) fn has_spools(&self) -> bool {
+        false
+    }
+
+    /// Refused: see [`Stream::has_spools`].
+    pub(crate) fn make_spool(&self, _head: &[u8]) -> io::Result<SpoolFile> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    /// There is none: see [`Stream::has_spools`].
+    pub(crate) fn open_spool(&self) -> Result<Option<SpoolFile>, Error> {
+        Ok(None)
     }
 
     /// The system keeps third parties out.

@@ -182,7 +182,7 @@ impl Rendezvous {
                 if !is_one_user || record.tag == REFUSED || greet(&record.tag).is_err() {
                     return Ok(Admitted::Nobody);
                 }
-                let fifos = Fifos::new([read, write], record.tag, owner, None);
+                let fifos = Fifos::new([read, write], record.tag, pair.spools_of_server(), owner, None);
                 Ok(fifos.map_or(Admitted::Nobody, |fifos| Admitted::Client(Stream::fifos(fifos))))
             }
             Err(error) if crate::sys::is_exhaustion(&error) => {

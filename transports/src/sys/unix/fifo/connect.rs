@@ -41,10 +41,17 @@ pub(crate) fn connect_pipe(endpoint: &Endpoint, deadline: Option<Instant>) -> Re
         let waiting = Waiting {
             rendezvous: Arc::new(rendezvous),
             _far: [far_read, far_write],
-            _made: made,
+            made,
             greeting: Vec::with_capacity(REFUSED.len()),
         };
-        Fifos::new([read, write], tag, (there.uid(), there.gid()), Some(waiting))
+        let spools = waiting.made.pair.spools_of_client();
+        Fifos::new(
+            [read, write],
+            tag,
+            spools,
+            (there.uid(), there.gid()),
+            Some(waiting),
+        )
     };
     connected()
         .map(Stream::fifos)

@@ -17,6 +17,15 @@ pub(super) struct Pair {
     pub(super) down: PathBuf,
 }
 
+/// Where the files are in which large bodies lie: each side makes its own when it first sends one.
+pub(super) struct Spools {
+    pub(super) own: PathBuf,
+    pub(super) other: PathBuf,
+}
+
+const UP_SPOOL: &str = "up-spool";
+const DOWN_SPOOL: &str = "down-spool";
+
 impl Pair {
     pub(super) fn of(rendezvous: &Path, token: &[u8; 16]) -> Self {
         let token: String = token.iter().map(|byte| format!("{byte:02x}")).collect();
@@ -37,6 +46,31 @@ impl Pair {
         let _ = std::fs::remove_file(&self.up);
         let _ = std::fs::remove_file(&self.down);
     }
+
+    /// For the client.
+    pub(super) fn spools_of_client(&self) -> Spools {
+        Spools {
+            own: self.up.with_extension(UP_SPOOL),
+            other: self.down.with_extension(DOWN_SPOOL),
+        }
+    }
+
+    /// For the server.
+    pub(super) fn spools_of_server(&self) -> Spools {
+        let Spools { own, other } = self.spools_of_client();
+        Spools {
+            own: other,
+            other: own,
+        }
+    }
+}
+
+impl Spools {
+    /// Takes the names away, of which there are any only while the other side has yet to open a file.
+    pub(super) fn remove(&self) {
+        let _ = std::fs::remove_file(&self.own);
+        let _ = std::fs::remove_file(&self.other);
+    }
 }
 
 /// Opens one end of a FIFO, never waiting for the other, and tells whose file it is.
@@ -53,8 +87,9 @@ pub(super) fn open(path: &Path, direction: OFlags) -> io::Result<(OwnedFd, Metad
     Ok((file.into(), there))
 }
 
-/// Removes what clients of a rendezvous have left behind: without an age, every pair; else those that are older, and
-/// that their clients do not have open.
+/// Removes what connections of a rendezvous have left behind: without an age, all of it; else pairs that are older, and
+/// that their clients do not have open. A spool is left by none but two sides that were killed at the same time, and one that
+/// is old may be one that the other side has yet to open, so it is the next server that removes it.
 pub(super) fn sweep(rendezvous: &Path, age: Option<Duration>) {
     let (Some(directory), Some(name)) = (rendezvous.parent(), rendezvous.file_stem()) else {
         return;
@@ -64,7 +99,7 @@ pub(super) fn sweep(rendezvous: &Path, age: Option<Duration>) {
     let Ok(entries) = directory.read_dir() else { return };
     for entry in entries.flatten() {
         let file = entry.file_name();
-        let Some(end) = file.to_str().and_then(|file| client_of(name, file)) else {
+        let Some(end) = file.to_str().and_then(|file| end_of(name, file)) else {
             continue;
         };
         let path = entry.path();
@@ -73,6 +108,7 @@ pub(super) fn sweep(rendezvous: &Path, age: Option<Duration>) {
             let changed = SystemTime::UNIX_EPOCH + Duration::from_secs(changed.ctime().try_into().ok()?);
             Some(changed.elapsed().ok()? > age)
         };
+        let is_of_pair = matches!(end, "up" | "down");
         let is_unread = || {
             let down = path.with_extension("down");
             match open(&down, OFlags::WRONLY) {
@@ -80,22 +116,20 @@ pub(super) fn sweep(rendezvous: &Path, age: Option<Duration>) {
                 Err(error) => matches!(error.raw_os_error(), Some(libc::ENXIO | libc::ENOENT)),
             }
         };
-        if age.is_none_or(|age| is_older(age) == Some(true) && is_unread()) {
+        if age.is_none_or(|age| is_of_pair && is_older(age) == Some(true) && is_unread()) {
             let _ = std::fs::remove_file(path.with_extension(end));
         }
     }
 }
 
-/// Whether a file is one that a client of `name` made, and which of the two.
-fn client_of(name: &str, file: &str) -> Option<&'static str> {
+/// Whether a file is one that a connection to `name` made, and which of them.
+fn end_of(name: &str, file: &str) -> Option<&'static str> {
     let rest = file.strip_prefix(name)?.strip_prefix('.')?;
     let (token, end) = rest.split_once('.')?;
     let is_token = token.len() == 32 && token.bytes().all(|byte| byte.is_ascii_hexdigit());
-    match end {
-        "up" if is_token => Some("up"),
-        "down" if is_token => Some("down"),
-        _ => None,
-    }
+    ["up", "down", UP_SPOOL, DOWN_SPOOL]
+        .into_iter()
+        .find(|&known| is_token && end == known)
 }
 
 #[cfg(test)]

@@ -7,6 +7,11 @@
 //! so that nothing that it sends early is lost, and it holds the rendezvous: once that has no reader, no greeting
 //! will come.
 //!
+//! Large bodies travel through a file of their own, `NAME.TOKEN.up-spool` or `NAME.TOKEN.down-spool`, which the side that sends
+//! makes before its first one, and of which it tells in the stream. The other side opens it and removes its name. Since both know
+//! the name from the beginning, a side whose peer was killed in between removes it when the connection ends; if both were killed,
+//! the next server does.
+//!
 //! The system cannot tell of a third writer in a FIFO. Nobody but this user and root can open one, and each frame bears a
 //! tag that only the two sides know.
 
@@ -15,6 +20,7 @@ mod calls;
 mod connect;
 mod files;
 mod record;
+mod spool;
 mod stream;
 
 use crate::endpoint::{Address, PipeMode};
@@ -24,6 +30,7 @@ pub(super) use calls::{detach, write};
 
 pub(crate) use accept::listen_pipe;
 pub(crate) use connect::connect_pipe;
+pub(crate) use spool::SpoolFile;
 pub(super) use stream::Fifos;
 #[cfg(feature = "tokio")]
 pub(super) use stream::has_no_reader;

@@ -9,10 +9,12 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
 use super::calls;
-use super::files::Pair;
+use super::files::{Pair, Spools};
 use super::record::REFUSED;
-use crate::Identity;
+use super::spool::SpoolFile;
 use crate::socket::Tag;
+use crate::sys::unix::user;
+use crate::{Error, Identity};
 
 /// The server has not greeted us yet: all that is sent is kept for it.
 const WAITING: u8 = 0;
@@ -26,6 +28,7 @@ pub(in crate::sys::unix) struct Fifos {
     pub(super) read: OwnedFd,
     pub(super) write: OwnedFd,
     tag: Tag,
+    spools: Spools,
     /// Whose the other side's files are.
     uid: u32,
     gid: u32,
@@ -39,7 +42,7 @@ pub(super) struct Waiting {
     pub(super) rendezvous: Arc<OwnedFd>,
     /// The far ends, so that ours work before the server has opened its own.
     pub(super) _far: [OwnedFd; 2],
-    pub(super) _made: Made,
+    pub(super) made: Made,
     pub(super) greeting: Vec<u8>,
 }
 
@@ -62,6 +65,7 @@ impl Fifos {
     pub(super) fn new(
         [read, write]: [OwnedFd; 2],
         tag: Tag,
+        spools: Spools,
         (uid, gid): (u32, u32),
         waiting: Option<Waiting>,
     ) -> io::Result<Self> {
@@ -70,6 +74,7 @@ impl Fifos {
             read,
             write,
             tag,
+            spools,
             uid,
             gid,
             state: AtomicU8::new(if waiting.is_some() { WAITING } else { OPEN }),
@@ -88,6 +93,20 @@ impl Fifos {
             gid: self.gid,
             pid: None,
         }
+    }
+
+    pub(in crate::sys::unix) fn is_of_own_user(&self) -> bool {
+        Some(self.uid) == user()
+    }
+
+    /// Makes the file for the bodies that this side sends.
+    pub(in crate::sys::unix) fn make_spool(&self, head: &[u8]) -> io::Result<SpoolFile> {
+        SpoolFile::make(&self.spools.own, head)
+    }
+
+    /// Opens the file for those of the other side.
+    pub(in crate::sys::unix) fn open_spool(&self) -> Result<Option<SpoolFile>, Error> {
+        SpoolFile::open(&self.spools.other)
     }
 
     pub(in crate::sys::unix) fn reading(&self) -> &OwnedFd {
@@ -131,6 +150,8 @@ impl Fifos {
         self.state.store(OVER, Ordering::Release);
         calls::detach(&self.read);
         calls::detach(&self.write);
+        // Also that of a side which was killed before it could tell of its own.
+        self.spools.remove();
     }
 
     /// Looks for the greeting, if it is still to come.
