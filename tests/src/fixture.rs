@@ -34,9 +34,9 @@ pub enum Transport {
     AllSharedSpawn,
     /// `tcp:0`, where each body goes through the stream in the smallest pieces.
     PiecesTcp,
-    /// `pipe:name`, the same.
+    /// `pipe:name`, where each body goes through a file in the smallest pieces, or through the stream where there can be none.
     PiecesPipe,
-    /// As `Stdio`, the same.
+    /// As `Stdio`, through the stream in the smallest pieces.
     PiecesStdio,
     /// `unix:name`.
     UnixName,

@@ -71,12 +71,18 @@ fn come_and_go(transport: Transport, of_one_mebibyte: u32, of_any_size: u32) {
 fn some_bodies_come_and_go() {
     come_and_go(Transport::SharedMemory, 100, 5);
     come_and_go(Transport::UnixName, 100, 5);
+    come_and_go(Transport::Pipe, 100, 5);
 }
 
 #[test]
 #[ignore = "it takes minutes"]
 fn ten_thousand_bodies_come_and_go() {
-    for transport in [Transport::SharedMemory, Transport::UnixName, Transport::Tcp] {
+    for transport in [
+        Transport::SharedMemory,
+        Transport::UnixName,
+        Transport::Pipe,
+        Transport::Tcp,
+    ] {
         come_and_go(transport, 10_000, 1_000);
     }
 }
