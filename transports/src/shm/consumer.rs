@@ -60,18 +60,22 @@ impl<O: Write, P: Read> Consumer<O, P> {
     /// The other side broke a rule of the ring, or there is no memory for the body: nothing was taken then.
     #[cfg(test)]
     pub(crate) fn pop(&mut self, body: &mut Vec<u8>) -> Result<Option<(Header, Mark)>, Fault> {
-        self.pop_with(|_, _| Ok(body))
+        let mut header = Header::default();
+        let mark = self.pop_with(&mut header, |_, _| Ok(body))?;
+        Ok(mark.map(|mark| (header, mark)))
     }
 
-    /// As [`Consumer::pop`], with `choose` saying where the body goes. Where it fails, nothing was taken.
+    /// As [`Consumer::pop`], with `choose` saying where the body goes. Where it fails, nothing was taken. The header is put where it
+    /// stays, whatever comes of it: to copy words that were just written one by one is to wait for them.
     ///
     /// # Errors
     /// As [`Consumer::pop`], and those of `choose`.
     #[inline]
     pub(crate) fn pop_with<'a>(
         &mut self,
+        header: &mut Header,
         choose: impl FnOnce(&Header, Mark) -> Result<&'a mut Vec<u8>, Fault>,
-    ) -> Result<Option<(Header, Mark)>, Fault> {
+    ) -> Result<Option<Mark>, Fault> {
         let mut start = self.consumed;
         let mut word = self.peer.load(self.layout.at(start));
         if !layout::is_committed(word) {
@@ -91,9 +95,9 @@ impl<O: Write, P: Read> Consumer<O, P> {
                 return Err(Corrupt("two marks in a row say to go on at the start of the ring").into());
             }
         }
-        let (header, mark) = layout::read_commit_word(word)?;
+        let (committed, mark) = layout::read_commit_word(word)?;
         let at = self.layout.at(start);
-        let length = header.length as usize;
+        let length = committed.length as usize;
         if length > self.layout.largest() {
             return Err(Corrupt("a record is longer than any may be").into());
         }
@@ -103,7 +107,7 @@ impl<O: Write, P: Read> Consumer<O, P> {
             return Err(Corrupt("a record goes on beyond the end of the ring").into());
         }
         crash_point!();
-        let header = Header {
+        *header = Header {
             id: self.peer.load(at + 8),
             ordinal: if layout::has_ordinal(word) {
                 self.peer.load(at + 16)
@@ -115,9 +119,9 @@ impl<O: Write, P: Read> Consumer<O, P> {
             } else {
                 0
             },
-            ..header
+            ..committed
         };
-        let body = choose(&header, mark)?;
+        let body = choose(header, mark)?;
         self.peer
             .copy_out(at + words, length, body)
             .map_err(|_| Fault::NoMemory(length))?;
@@ -126,7 +130,7 @@ impl<O: Write, P: Read> Consumer<O, P> {
         if self.consumed.wrapping_sub(self.published) >= self.layout.capacity() as u64 / 4 {
             self.space_news |= self.release();
         }
-        Ok(Some((header, mark)))
+        Ok(Some(mark))
     }
 
     /// Up to where the other side has consumed this side's ring, as it says.

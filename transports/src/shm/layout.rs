@@ -179,7 +179,8 @@ pub(super) fn is_committed(word: u64) -> bool {
     word & COMMITTED != 0
 }
 
-/// The commit word of a record with this header and a body of `length` bytes, which is at most the layout's largest.
+/// The commit word of a record with this header and a body of `length` bytes, which is at most the layout's largest. Of the flags,
+/// [`Header::UNORDERED`] is the sender's own, and does not travel.
 #[inline]
 pub(super) fn commit_word(header: &Header, mark: Mark, length: usize) -> u64 {
     length as u64
@@ -188,7 +189,7 @@ pub(super) fn commit_word(header: &Header, mark: Mark, length: usize) -> u64 {
         | if header.ordinal == 0 { 0 } else { ORDINAL }
         | if header.extra == 0 { 0 } else { EXTRA }
         | u64::from(header.kind) << 32
-        | u64::from(header.flags) << 40
+        | u64::from(header.flags & !Header::UNORDERED) << 40
         | u64::from(header.sections) << 48
         | u64::from(header.handles) << 56
 }

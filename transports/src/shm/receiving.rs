@@ -10,7 +10,7 @@ use super::waits::{Patience, Waits};
 use super::{Consumer, LARGEST, Mark, PREFIX, Processors};
 use crate::lanes::Arriving;
 use crate::socket::Link;
-use crate::{Error, ErrorKind, Header, Message, Received, Spun, buffers, sys};
+use crate::{Error, ErrorKind, Message, Received, Spun, buffers, sys};
 
 /// Bytes of pieces that one `try_recv` takes before it gives way to others.
 const SHARE: usize = 1 << 20;
@@ -134,17 +134,18 @@ impl RingReceiver {
         loop {
             message.body.clear();
             let lanes = &mut self.lanes;
-            let popped = self.consumer.pop_with(|header, mark| match mark {
-                Mark::Whole | Mark::First => Ok(&mut message.body),
+            let Message { header, body, .. } = message;
+            let popped = self.consumer.pop_with(header, |header, mark| match mark {
+                Mark::Whole | Mark::First => Ok(body),
                 Mark::Further | Mark::Last => Ok(lanes.room(header.id, header.length as usize)?),
             });
-            let Some((header, mark)) = popped? else {
+            let Some(mark) = popped? else {
                 return Ok(None);
             };
+            let header = &message.header;
             match mark {
                 Mark::Whole => {
                     header.check_incoming_with(self.inbox.is_some(), self.limit)?;
-                    message.header = header;
                     message.begun = false;
                     if header.sections > 0 {
                         self.open(message)?;
@@ -152,7 +153,7 @@ impl RingReceiver {
                     return Ok(Some(Received::Message));
                 }
                 Mark::First => {
-                    self.begin(header, message)?;
+                    self.begin(message)?;
                     return Ok(Some(Received::Begun));
                 }
                 Mark::Further => {
@@ -179,21 +180,21 @@ impl RingReceiver {
     }
 
     /// Gives a large message a lane. Its first piece is in `message`.
-    fn begin(&mut self, mut header: Header, message: &mut Message) -> Result<(), Error> {
+    fn begin(&mut self, message: &mut Message) -> Result<(), Error> {
         let broken = |rule: &str| Error::new(ErrorKind::Protocol, format!("a piece of a message {rule}"));
         let Some((prefix, rest)) = message.body.split_first_chunk::<PREFIX>() else {
             return Err(broken("does not say what it is of"));
         };
         let [a, b, c, d, e, f, g, h] = *prefix;
         let (total, lane) = (u32::from_le_bytes([a, b, c, d]), u32::from_le_bytes([e, f, g, h]));
+        let header = &mut message.header;
         header.length = total;
         header.check_incoming_with(self.inbox.is_some(), self.limit)?;
         let total = total as usize;
         if total <= LARGEST || rest.len() >= total {
             return Err(broken("is of one that is not large"));
         }
-        self.lanes.begin(lane.into(), header, rest)?;
-        message.header = header;
+        self.lanes.begin(lane.into(), *header, rest)?;
         Ok(())
     }
 

@@ -230,10 +230,16 @@ impl RingSender {
 
     /// Takes a message that was judged: what stands before its body, and that.
     #[inline]
-    fn put(&mut self, header: Header, unordered: bool, head: &[u8], body: &mut Vec<u8>) -> Result<(), Error> {
+    fn put(
+        &mut self,
+        header: &Header,
+        unordered: bool,
+        head: &[u8],
+        body: &mut Vec<u8>,
+    ) -> Result<(), Error> {
         let length = head.len() + body.len();
         if length <= LARGEST && self.queue.is_empty() && self.lanes.may_pass(unordered) {
-            match self.producer.push(&header, Mark::Whole, [head, body]) {
+            match self.producer.push(header, Mark::Whole, [head, body]) {
                 Ok(true) => {
                     self.unannounced = true;
                     return Ok(());
@@ -245,7 +251,7 @@ impl RingSender {
                 }
             }
         }
-        self.enqueue(header, unordered, head, body);
+        self.enqueue(*header, unordered, head, body);
         Ok(())
     }
 
@@ -288,7 +294,8 @@ impl Sender for RingSender {
     fn try_send_parts(&mut self, header: &Header, head: &[u8], body: &mut Vec<u8>) -> Result<Sent, Error> {
         let unordered = header.flags & Header::UNORDERED != 0;
         let length = head.len() + body.len();
-        let header = header.outgoing(length, self.limit)?;
+        // Not copied: its words were just written one by one, and a copy would wait for them.
+        header.check_outgoing(length, self.limit)?;
         self.check()?;
         if self.is_full(length) {
             return Ok(Sent::Full);
@@ -321,7 +328,7 @@ impl Sender for RingSender {
         // A new memory is announced on the socket before the record is there that depends on it.
         let mut table = outbox.hand_over(&self.link.stream, sections)?;
         table.extend_from_slice(head);
-        self.put(header, unordered, &table, body)?;
+        self.put(&header, unordered, &table, body)?;
         self.count(length, sections);
         Ok(Sent::Accepted)
     }

@@ -68,7 +68,7 @@ fn ring(layout: Layout) -> (Producer, Consumer) {
 fn header(id: u64) -> Header {
     Header {
         kind: 3,
-        flags: 0x81,
+        flags: 0x41,
         sections: 1,
         handles: 255,
         id,
