@@ -6,7 +6,7 @@ use transports::buffers;
 use super::method::{Encode, Method, Purpose};
 use super::trace::Mark;
 use super::{Call, How, State, leave_line};
-use crate::link::{Pending, StartLent};
+use crate::link::{Parcel, Pending, StartLent};
 use crate::{Error, ErrorKind};
 
 /// Pieces that a caller hands on, one after the other, before others may send.
@@ -27,7 +27,7 @@ pub(super) struct Lending {
     number: usize,
     gap: Gap,
     /// All but what was left out.
-    body: Vec<u8>,
+    parcel: Box<Parcel>,
     /// Bytes that went since the first piece, which was all that comes before the gap.
     sent: usize,
 }
@@ -35,76 +35,56 @@ pub(super) struct Lending {
 impl Lending {
     /// What has not gone yet. `lent` is what belongs into the gap.
     fn rest<'r>(&'r self, lent: &'r [u8]) -> [&'r [u8]; 2] {
-        let tail = &self.body[self.gap.at..];
+        let tail = &self.parcel.body[self.gap.at..];
         let of_tail = self.sent.saturating_sub(lent.len());
         [&lent[self.sent.min(lent.len())..], &tail[of_tail..]]
     }
 
     fn total(&self) -> usize {
-        self.gap.length + self.body.len() - self.gap.at
+        self.gap.length + self.parcel.body.len() - self.gap.at
     }
 }
 
 impl<M: Method> Call<'_, M> {
-    /// Puts what was left out where it belongs.
-    pub(super) fn fill_gap(&self, body: &mut Vec<u8>, at: usize) -> Result<(), Error> {
-        let tail = body.split_off(at);
-        self.method.encode(Encode(Purpose::Longest(&mut |lent| {
-            // Without memory, what follows says so.
-            let _ = buffers::reserve(body, lent.len() + tail.len());
-            body.extend_from_slice(lent);
-        })))?;
-        body.extend_from_slice(&tail);
-        Ok(())
-    }
-
     /// Starts a call whose longest argument was left out of its body, if the port takes it so. Otherwise puts it in, unless
     /// there is no room anyway.
     pub(super) fn start_lent(&mut self, out: &mut crate::link::Out) -> Result<(), Error> {
         let link = self.client.link();
         let State::Encoded {
-            request,
-            body,
-            gap: gap @ Some(_),
-            ticket,
-            ..
+            request, gap, ticket, ..
         } = &mut self.state
         else {
             return Ok(());
         };
-        let Some(Gap { at, length }) = *gap else {
+        let (Some(Gap { at, length }), Some(parcel)) = (*gap, &mut self.parcel) else {
             return Ok(());
         };
         let waited = ticket.is_some();
-        let rest = length + body.len() - at;
+        let rest = length + parcel.body.len() - at;
         let mark = Mark::new(link, out);
-        let started = out.start_lent(link, request, &body[..at], rest);
+        let started = out.start_lent(link, request, &parcel.body[..at], rest);
         self.trace.sent_since(&mark, link, out);
         match started {
             Ok(StartLent::Begun(call, number)) => {
                 leave_line(link, out, ticket);
-                self.state = State::Lending(Lending {
-                    call,
-                    number,
-                    gap: Gap { at, length },
-                    body: std::mem::take(body),
-                    sent: 0,
-                });
+                if let Some(parcel) = self.parcel.take() {
+                    self.state = State::Lending(Lending {
+                        call,
+                        number,
+                        gap: Gap { at, length },
+                        parcel,
+                        sent: 0,
+                    });
+                }
                 Ok(())
             }
             Ok(StartLent::Wait) => Ok(()),
             Ok(StartLent::Whole) => {
                 *gap = None;
-                let mut whole = std::mem::take(body);
-                self.fill_gap(&mut whole, at)?;
-                if let State::Encoded { body, .. } = &mut self.state {
-                    *body = whole;
-                }
-                Ok(())
+                fill_gap(&self.method, &mut parcel.body, at)
             }
             Err(error) => {
                 leave_line(link, out, ticket);
-                link.recycle(std::mem::take(body));
                 Err(if error.kind() == ErrorKind::Deadline {
                     self.too_late(waited)
                 } else {
@@ -145,9 +125,10 @@ impl<M: Method> Call<'_, M> {
         trace.sent_since(&mark, link, out);
         if lending.sent == lending.total() {
             out.end_lent(lending.number, None);
-            let (call, body) = (lending.call, std::mem::take(&mut lending.body));
-            out.calls.lend(call, body);
-            self.state = State::Sent(call);
+            let call = lending.call;
+            if let State::Lending(lending) = std::mem::replace(state, State::Sent(call)) {
+                out.calls.keep(call, lending.parcel);
+            }
             return Ok(());
         }
         match how {
@@ -179,7 +160,7 @@ impl<M: Method> Call<'_, M> {
         lending.sent += taken;
         if lending.sent == lending.total() {
             out.end_lent(lending.number, None);
-            self.client.link().recycle(lending.body);
+            self.client.link().recycle(lending.parcel);
             return;
         }
         let mut rest = Vec::new();
@@ -192,6 +173,18 @@ impl<M: Method> Call<'_, M> {
         })));
         debug_assert!(encoded.is_ok(), "nothing is encoded");
         out.end_lent(lending.number, Some(rest));
-        self.client.link().recycle(lending.body);
+        self.client.link().recycle(lending.parcel);
     }
+}
+
+/// Puts what was left out of a body where it belongs.
+pub(super) fn fill_gap<M: Method>(method: &M, body: &mut Vec<u8>, at: usize) -> Result<(), Error> {
+    let tail = body.split_off(at);
+    method.encode(Encode(Purpose::Longest(&mut |lent| {
+        // Without memory, what follows says so.
+        let _ = buffers::reserve(body, lent.len() + tail.len());
+        body.extend_from_slice(lent);
+    })))?;
+    body.extend_from_slice(&tail);
+    Ok(())
 }

@@ -18,12 +18,12 @@ use std::fmt;
 use std::time::{Duration, Instant};
 
 use crate::blocking::{self, Look};
-use crate::link::{Ended, Link, Pending, Request, Start};
+use crate::link::{Ended, Link, Parcel, Pending, Request, Start};
 use crate::section::Attached;
 use crate::waitlist::Ticket;
 use crate::{Client, Error, ErrorKind};
 
-use lending::{Gap, Lending};
+use lending::{Gap, Lending, fill_gap};
 use method::Purpose;
 #[cfg(feature = "tokio")]
 pub(crate) use method::delivered;
@@ -49,6 +49,8 @@ pub struct Call<'a, M: Method> {
     method: M,
     timeout: Option<Duration>,
     state: State,
+    /// What its arguments are encoded in, until they are sent.
+    parcel: Option<Box<Parcel>>,
     trace: Trace,
     #[cfg(feature = "tokio")]
     timer: Option<std::pin::Pin<Box<tokio::time::Sleep>>>,
@@ -61,7 +63,6 @@ enum State {
     /// Encoded, and waiting for room.
     Encoded {
         request: Request,
-        body: Vec<u8>,
         attached: Attached,
         gap: Option<Gap>,
         ticket: Option<Ticket>,
@@ -71,6 +72,8 @@ enum State {
     Sent(Pending),
     /// One-way, and not yet taken by the system.
     Posted(Request),
+    /// Answered, lost or, if it is one-way, sent: to be concluded.
+    Ended(Option<Ended>),
     Done,
 }
 
@@ -88,8 +91,8 @@ enum How {
 }
 
 /// What one step of a call came to.
-enum Step<T> {
-    Ended(T),
+enum Step {
+    Ended,
     /// Sent, or waiting for room: the waker is where the news will come from.
     Waiting,
 }
@@ -102,6 +105,7 @@ impl<'a, M: Method> Call<'a, M> {
             method,
             timeout: client.timeout(),
             state: State::Fresh,
+            parcel: None,
             trace: Trace::new(),
             #[cfg(feature = "tokio")]
             timer: None,
@@ -135,8 +139,8 @@ impl<'a, M: Method> Call<'a, M> {
         if let State::Fresh = self.state {
             self.encode()?;
         }
-        let ended = blocking::block_until(link, |out, waker| match self.step(out, waker, How::Blocking) {
-            Ok(Step::Ended(ended)) => Look::Done(Ok(ended)),
+        let looked = blocking::block_until(link, |out, waker| match self.step(out, waker, How::Blocking) {
+            Ok(Step::Ended) => Look::Done(Ok(())),
             Ok(Step::Waiting) => {
                 let deadline = self.deadline();
                 match deadline {
@@ -146,7 +150,8 @@ impl<'a, M: Method> Call<'a, M> {
             }
             Err(error) => Look::Done(Err(error)),
         });
-        self.conclude(ended?)
+        looked?;
+        self.conclude()
     }
 
     /// Encodes the arguments, outside of every lock: this runs the user's code.
@@ -154,8 +159,8 @@ impl<'a, M: Method> Call<'a, M> {
         let info = M::INFO;
         let (codec, limit) = self.client.check(info)?;
         let link = self.client.link();
-        let mut body = link.buffer();
-        body.clear();
+        let mut parcel = link.parcel();
+        let body = &mut parcel.body;
         let mut gap = None;
         let mut attached = Attached::default();
         self.method.settle();
@@ -163,7 +168,7 @@ impl<'a, M: Method> Call<'a, M> {
             codec,
             limit,
             info,
-            body: &mut body,
+            body,
             attached: &mut attached,
             lender: link.lender(codec),
             // Where nothing can be lent, the copy is made right here.
@@ -172,7 +177,7 @@ impl<'a, M: Method> Call<'a, M> {
         if let (false, Some(Gap { at, .. })) = (attached.is_empty(), gap) {
             // What has sections is sent whole.
             gap = None;
-            self.fill_gap(&mut body, at)?;
+            fill_gap(&self.method, &mut parcel.body, at)?;
         }
         let deadline = self
             .timeout
@@ -184,11 +189,11 @@ impl<'a, M: Method> Call<'a, M> {
         };
         self.state = State::Encoded {
             request,
-            body,
             attached,
             gap,
             ticket: None,
         };
+        self.parcel = Some(parcel);
         Ok(())
     }
 
@@ -206,42 +211,43 @@ impl<'a, M: Method> Call<'a, M> {
         out: &mut crate::link::Out,
         waker: &std::task::Waker,
         how: How,
-    ) -> Result<Step<Option<Ended>>, Error> {
+    ) -> Result<Step, Error> {
         let link = self.client.link();
         if let State::Encoded { gap: Some(_), .. } = &self.state {
             self.start_lent(out)?;
         }
-        if let State::Encoded {
-            request,
-            body,
-            attached,
-            ticket,
-            gap,
-        } = &mut self.state
+        if let (
+            State::Encoded {
+                request,
+                attached,
+                ticket,
+                gap,
+            },
+            Some(parcel),
+        ) = (&mut self.state, &mut self.parcel)
         {
             let mark = Mark::new(link, out);
             let started = match gap {
                 // It has been tried.
                 Some(_) => Ok(Start::Wait),
-                None => out.start(link, request, body, attached),
+                None => out.start(link, request, &mut parcel.body, attached),
             };
             self.trace.sent_since(&mark, link, out);
             let waited = ticket.is_some();
-            if !matches!(started, Ok(Start::Wait)) {
-                leave_line(link, out, ticket);
-                let body = std::mem::take(body);
-                match &started {
-                    Ok(Start::Sent(call)) if Link::keeps(&body) => out.calls.lend(*call, body),
-                    _ => link.recycle(body),
-                }
+            if let Ok(Start::Wait) = started {
+                out.room.wait(ticket, waker);
+                return Ok(Step::Waiting);
             }
+            leave_line(link, out, ticket);
             match started {
-                Ok(Start::Wait) => {
-                    out.room.wait(ticket, waker);
-                    return Ok(Step::Waiting);
+                Ok(Start::Sent(call)) => {
+                    self.state = State::Sent(call);
+                    if let Some(mut parcel) = self.parcel.take() {
+                        parcel.await_reply();
+                        out.calls.keep(call, parcel);
+                    }
                 }
-                Ok(Start::Posted) => self.state = State::Posted(*request),
-                Ok(Start::Sent(call)) => self.state = State::Sent(call),
+                Ok(_) => self.state = State::Posted(*request),
                 Err(error) if error.kind() == ErrorKind::Deadline => return Err(self.too_late(waited)),
                 Err(error) => return Err(error),
             }
@@ -250,7 +256,8 @@ impl<'a, M: Method> Call<'a, M> {
         if let State::Lending(lending) = &self.state {
             if let Some(ended) = out.calls.take_ended(lending.call, waker) {
                 self.stop_lending(out);
-                return Ok(Step::Ended(Some(ended)));
+                self.state = State::Ended(Some(ended));
+                return Ok(Step::Ended);
             }
             self.push_lent(out, waker, how)?;
         }
@@ -259,22 +266,19 @@ impl<'a, M: Method> Call<'a, M> {
                 let Some(ended) = out.calls.take_ended(call, waker) else {
                     return Ok(Step::Waiting);
                 };
-                self.state = State::Done;
-                Ok(Step::Ended(Some(ended)))
+                self.state = State::Ended(Some(ended));
+                Ok(Step::Ended)
             }
             State::Posted(_) => {
                 // Without a driver, nobody may come by to send the rest.
                 if how == How::Blocking && out.wait_to_be_sent(waker) {
                     return Ok(Step::Waiting);
                 }
-                self.state = State::Done;
-                Ok(Step::Ended(None))
+                self.state = State::Ended(None);
+                Ok(Step::Ended)
             }
             State::Fresh | State::Encoded { .. } | State::Lending(_) => Ok(Step::Waiting),
-            State::Done => {
-                let sentence = "this call has already given its result";
-                Err(Error::new(ErrorKind::Closed, sentence))
-            }
+            State::Ended(_) | State::Done => Err(outcome::already_given()),
         }
     }
 }
@@ -284,10 +288,13 @@ impl<M: Method> Unpin for Call<'_, M> {}
 
 impl<M: Method> Drop for Call<'_, M> {
     fn drop(&mut self) {
+        let link = self.client.link();
+        if let Some(parcel) = self.parcel.take() {
+            link.recycle(parcel);
+        }
         if let State::Done = self.state {
             return;
         }
-        let link = self.client.link();
         if !link.is_ours() {
             return;
         }
@@ -297,14 +304,13 @@ impl<M: Method> Drop for Call<'_, M> {
         }
         match std::mem::replace(&mut self.state, State::Done) {
             State::Sent(call) => link.cancel(call),
-            State::Encoded { body, ticket, .. } => {
-                link.recycle(body);
+            State::Encoded { ticket, .. } => {
                 let next = ticket.and_then(|ticket| link.out().room.leave(ticket));
                 if let Some(waker) = next {
                     waker.wake();
                 }
             }
-            State::Fresh | State::Lending(_) | State::Posted(_) | State::Done => {}
+            State::Fresh | State::Lending(_) | State::Posted(_) | State::Ended(_) | State::Done => {}
         }
     }
 }
@@ -326,7 +332,7 @@ impl<M: Method> fmt::Debug for Call<'_, M> {
             State::Encoded { .. } => "waiting for room",
             State::Sent(_) => "sent",
             State::Lending(_) | State::Posted(_) => "being sent",
-            State::Done => "done",
+            State::Ended(_) | State::Done => "done",
         };
         formatter
             .debug_struct("Call")

@@ -1,5 +1,6 @@
 //! What the end of a call is to its caller: a value, or an error in a sentence.
 
+use std::mem;
 use std::time::Duration;
 
 use super::method::{Decode, Method};
@@ -10,7 +11,10 @@ use crate::{Codec, Error, ErrorKind, MethodInfo, Outcome};
 
 impl<M: Method> Call<'_, M> {
     /// Turns the end of the call into its result, outside of every lock: this runs the user's code.
-    pub(super) fn conclude(&self, ended: Option<Ended>) -> Result<M::Returns, Error> {
+    pub(super) fn conclude(&mut self) -> Result<M::Returns, Error> {
+        let State::Ended(ended) = mem::replace(&mut self.state, State::Done) else {
+            return Err(already_given());
+        };
         let info = M::INFO;
         let link = self.client.link();
         self.trace.end(info, link, ended.as_ref());
@@ -23,37 +27,28 @@ impl<M: Method> Call<'_, M> {
                 body: &mut Vec::new(),
                 sections: Vec::new(),
             }),
-            Some(Ended::Reply {
-                status: ReplyStatus::Ok,
-                mut body,
-                sections,
-                ..
-            }) => {
-                let value = M::decode(Decode {
-                    codec: self.client.codec(),
-                    limits: &link.limits,
-                    info,
-                    body: &mut body,
-                    sections,
-                });
-                link.recycle(body);
-                value
+            Some(Ended::Reply(mut reply)) => {
+                let result = match reply.status {
+                    ReplyStatus::Ok => M::decode(Decode {
+                        codec: self.client.codec(),
+                        limits: &link.limits,
+                        info,
+                        sections: mem::take(&mut reply.sections),
+                        body: &mut reply.body,
+                    }),
+                    ReplyStatus::Failed(ErrorKind::Deadline) => {
+                        Err(self.timed_out(Some(Duration::from_nanos(reply.extra))))
+                    }
+                    ReplyStatus::Failed(kind) => {
+                        Err(reported(kind, info, &reply.body).with_outcome(Outcome::Unknown))
+                    }
+                    ReplyStatus::Refused(kind) => {
+                        Err(reported(kind, info, &reply.body).with_outcome(Outcome::RejectedByPeer))
+                    }
+                };
+                link.recycle(reply);
+                result
             }
-            Some(Ended::Reply {
-                status: ReplyStatus::Failed(ErrorKind::Deadline),
-                extra,
-                ..
-            }) => Err(self.timed_out(Some(Duration::from_nanos(extra)))),
-            Some(Ended::Reply {
-                status: ReplyStatus::Failed(kind),
-                body,
-                ..
-            }) => Err(reported(kind, info, &body).with_outcome(Outcome::Unknown)),
-            Some(Ended::Reply {
-                status: ReplyStatus::Refused(kind),
-                body,
-                ..
-            }) => Err(reported(kind, info, &body).with_outcome(Outcome::RejectedByPeer)),
             Some(Ended::Expired) => Err(self.timed_out(None)),
             Some(Ended::Lost { may_have_run: false }) => {
                 let error = link.out().closed_error(link, Outcome::RejectedByPeer);
@@ -102,6 +97,11 @@ impl<M: Method> Call<'_, M> {
         let sentence = format!("{name} timed out after {after}, before it could be sent{why}");
         Error::new(ErrorKind::Deadline, sentence).with_outcome(Outcome::NotSent)
     }
+}
+
+/// The error of who asks once more.
+pub(super) fn already_given() -> Error {
+    Error::new(ErrorKind::Closed, "this call has already given its result")
 }
 
 /// An error that the peer reported instead of a value.

@@ -35,9 +35,9 @@ impl<M: Method> Call<'_, M> {
                 if in_place { How::InPlace } else { How::Async },
             )?
         };
-        if let Step::Ended(ended) = stepped {
+        if let Step::Ended = stepped {
             self.flight = None;
-            return Poll::Ready(self.conclude(ended));
+            return Poll::Ready(self.conclude());
         }
         if in_place && matches!(self.state, State::Sent(_) | State::Lending(_)) {
             let flight = self.flight.take().unwrap_or_else(crate::in_place::Flight::begin);
@@ -45,14 +45,15 @@ impl<M: Method> Call<'_, M> {
             match tokio::task::coop::poll_proceed(cx) {
                 Poll::Ready(progress) => {
                     let look = |out: &mut _| match self.step(out, cx.waker(), How::InPlace) {
-                        Ok(Step::Ended(ended)) => Some(Ok(ended)),
+                        Ok(Step::Ended) => Some(Ok(())),
                         Ok(Step::Waiting) => None,
                         Err(error) => Some(Err(error)),
                     };
-                    if let Some(ended) = crate::in_place::wait(link, &flight, look) {
+                    if let Some(looked) = crate::in_place::wait(link, &flight, look) {
                         progress.made_progress();
                         drop(flight);
-                        return Poll::Ready(self.conclude(ended?));
+                        looked?;
+                        return Poll::Ready(self.conclude());
                     }
                 }
                 // It has woken this task, which will look in a moment.
@@ -62,9 +63,9 @@ impl<M: Method> Call<'_, M> {
             if let State::Lending(_) = self.state {
                 // From now on the driver looks for room.
                 let stepped = self.step(&mut link.out(), cx.waker(), How::Async)?;
-                if let Step::Ended(ended) = stepped {
+                if let Step::Ended = stepped {
                     self.flight = None;
-                    return Poll::Ready(self.conclude(ended));
+                    return Poll::Ready(self.conclude());
                 }
             }
         }

@@ -65,17 +65,13 @@ mod on {
         pub(in crate::call) fn end(&self, info: &MethodInfo, link: &Link, ended: Option<&Ended>) {
             let (outcome, inline, sections) = match ended {
                 None => ("posted", 0, 0),
-                Some(Ended::Reply {
-                    status,
-                    body,
-                    sections,
-                    ..
-                }) => {
-                    let outcome = match status {
+                Some(Ended::Reply(reply)) => {
+                    let outcome = match reply.status {
                         ReplyStatus::Ok => "ok",
                         ReplyStatus::Failed(_) | ReplyStatus::Refused(_) => "failed",
                     };
-                    (outcome, body.len(), sections.iter().map(Lease::len).sum())
+                    let sections = reply.sections.iter().map(Lease::len).sum();
+                    (outcome, reply.body.len(), sections)
                 }
                 Some(Ended::Expired) => ("expired", 0, 0),
                 Some(Ended::Pong | Ended::Lost { .. }) => ("lost", 0, 0),

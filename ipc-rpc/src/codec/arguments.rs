@@ -141,8 +141,8 @@ impl<'de> Visitor<'de> for NoArguments {
     }
 
     #[inline]
-    fn visit_seq<A: SeqAccess<'de>>(self, elements: A) -> Result<(), A::Error> {
-        finish(elements, 0)
+    fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<(), A::Error> {
+        finish(&mut elements, 0)
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<(), A::Error> {
@@ -162,7 +162,7 @@ fn exactly<const N: usize>(
 
 /// The end of arguments that came in order.
 #[inline]
-fn finish<'de, A: SeqAccess<'de>>(mut elements: A, expected: usize) -> Result<(), A::Error> {
+fn finish<'de, A: SeqAccess<'de>>(elements: &mut A, expected: usize) -> Result<(), A::Error> {
     match elements.next_element::<IgnoredAny>()? {
         None => Ok(()),
         Some(IgnoredAny) => Err(A::Error::custom(format_args!("more than {}", Count(expected)))),
@@ -297,7 +297,7 @@ macro_rules! arguments {
                         None => return Err(A::Error::invalid_length($index, &self)),
                     },
                 )*);
-                finish(elements, $count)?;
+                finish(&mut elements, $count)?;
                 Ok(values)
             }
 

@@ -8,19 +8,21 @@
 mod drivers;
 mod inbox;
 mod out;
+mod parcel;
 mod places;
 mod share;
 
-use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
-use transports::{Birthplace, Carrier, Endpoint, Interrupt, Message, Peer, Pool, Port, buffers};
+use transports::{Birthplace, Carrier, Endpoint, Interrupt, Message, Peer, Pool, Port};
 
 pub(crate) use inbox::{Arrived, Inbox};
 pub(crate) use out::{Out, Request, Start, StartLent};
+pub(crate) use parcel::Parcel;
+use parcel::Parcels;
 pub(crate) use places::{Ended, Pending};
 #[cfg(feature = "tokio")]
 pub(crate) use share::Share;
@@ -35,17 +37,6 @@ use crate::{Codec, Error, ErrorKind, Limits, Outcome, Traffic};
 
 /// What a peer is told that connects to a client.
 pub(crate) const NO_SERVER: &str = "a client accepts no connections";
-
-/// The largest buffer that a thread keeps for its next call, on whatever connection.
-const SPARE_CAPACITY: usize = 4 << 10;
-
-thread_local! {
-    /// What the thread's next call is encoded into, so that most calls need not ask their connection for a buffer.
-    static SPARE: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
-}
-
-/// Encoding buffers that are kept.
-const KEPT_BUFFERS: usize = 64;
 
 /// What is wished of the other side of a port.
 pub(crate) fn wishes(port: &Port) -> u32 {
@@ -93,7 +84,7 @@ pub(crate) struct Link {
     /// Somebody wants to be told when the reader leaves: a follower, or a driver that found somebody else reading. Set and
     /// cleared under the lock of `out`.
     reader_awaited: AtomicBool,
-    buffers: Mutex<Vec<Vec<u8>>>,
+    parcels: Parcels,
     /// Some buffer is larger than an idle connection may keep.
     #[cfg(feature = "tokio")]
     large: AtomicBool,
@@ -137,7 +128,7 @@ impl Link {
             out: Mutex::new(Out::new(core, port.sender, created, counters)),
             inbox: Mutex::new(Inbox::new(port.receiver)),
             reader_awaited: AtomicBool::new(false),
-            buffers: Mutex::new(Vec::new()),
+            parcels: Parcels::default(),
             #[cfg(feature = "tokio")]
             large: AtomicBool::new(false),
         });
@@ -224,53 +215,34 @@ impl Link {
         self.pool.as_ref()
     }
 
-    /// An empty buffer to encode into.
-    pub(crate) fn buffer(&self) -> Vec<u8> {
-        let spare = SPARE.try_with(Cell::take).unwrap_or_default();
-        if spare.capacity() > 0 {
-            return spare;
-        }
-        lock(&self.buffers).pop().unwrap_or_default()
+    /// Something empty for a call to go in.
+    pub(crate) fn parcel(&self) -> Box<Parcel> {
+        self.parcels.take()
     }
 
-    /// Whether a buffer is worth keeping for the next call, and small enough that each connection may.
-    pub(crate) fn keeps(buffer: &Vec<u8>) -> bool {
-        buffer.capacity() > 0 && buffer.capacity() < buffers::LEAST
-    }
-
-    /// Takes a buffer back for the next call.
-    pub(crate) fn recycle(&self, mut buffer: Vec<u8>) {
-        if !Self::keeps(&buffer) {
-            buffers::give(buffer);
-            return;
-        }
-        buffer.clear();
-        if buffer.capacity() <= SPARE_CAPACITY {
-            // A thread that is about to end keeps nothing.
-            let Ok(former) = SPARE.try_with(|spare| spare.replace(buffer)) else {
-                return;
-            };
-            if former.capacity() == 0 {
-                return;
-            }
-            buffer = former;
-        }
-        self.note_buffer(&buffer);
-        let mut buffers = lock(&self.buffers);
-        if buffers.len() < KEPT_BUFFERS {
-            buffers.push(buffer);
+    /// Takes it back for the next call.
+    pub(crate) fn recycle(&self, parcel: Box<Parcel>) {
+        if let Some(capacity) = self.parcels.give(parcel) {
+            self.note_buffer(capacity);
         }
     }
 
     /// Hands one received message to the core, and a reply to the call that waits for it.
     ///
-    /// The reply's body is swapped out of `message`, with a recycled buffer left in its place; sections are taken out.
+    /// The reply's body is swapped out of `message`, with the call's own buffer left in its place; sections are taken out.
     pub(crate) fn take_in(&self, message: &mut Message, now: Instant) -> Arrived {
-        self.note_buffer(&message.body);
-        let sections = std::mem::take(&mut message.sections);
+        let arrived = self.settle(message, now);
+        // Those that nobody wants go back, now that no lock is held.
+        message.sections.clear();
+        arrived
+    }
+
+    #[inline]
+    fn settle(&self, message: &mut Message, now: Instant) -> Arrived {
+        self.note_buffer(message.body.capacity());
         let mut out = self.out();
         let (header, body) = (&message.header, &message.body);
-        let lengths = sections.iter().map(transports::Lease::len);
+        let lengths = message.sections.iter().map(transports::Lease::len);
         self.counters.received.count(body.len(), lengths);
         let handled = if message.begun {
             out.core.handle_rest(now, header, body)
@@ -281,16 +253,13 @@ impl Link {
         let incoming = handled.unwrap_or(connection::Incoming::Closed);
         match incoming {
             connection::Incoming::Reply { key, status, extra } => {
-                let mut body = out.calls.take_buffer(key);
-                self.note_buffer(&body);
-                std::mem::swap(&mut body, &mut message.body);
-                let ended = Ended::Reply {
-                    status,
-                    extra,
-                    body,
-                    sections,
-                };
-                let waker = out.calls.end_call(key, ended);
+                let waker = out.calls.deliver(key, |parcel| {
+                    self.note_buffer(parcel.body.capacity());
+                    std::mem::swap(&mut parcel.body, &mut message.body);
+                    std::mem::swap(&mut parcel.sections, &mut message.sections);
+                    parcel.status = status;
+                    parcel.extra = extra;
+                });
                 #[cfg(feature = "tokio")]
                 if waker.is_some() {
                     out.drivers.note_answer();
@@ -298,7 +267,8 @@ impl Link {
                 let next = out.next_with_room(self);
                 let last = out.core.in_flight() == 0;
                 drop(out);
-                wake_all(waker.into_iter().chain(next));
+                wake_all(waker);
+                wake_all(next);
                 if last {
                     Arrived::LastReply
                 } else {
@@ -315,7 +285,7 @@ impl Link {
                 ordinal,
                 deadline,
                 one_way,
-                sections,
+                sections: std::mem::take(&mut message.sections),
             },
             connection::Incoming::Connect { blob } => Arrived::Connect { blob },
             connection::Incoming::Cancel { id } => {
@@ -469,8 +439,8 @@ impl Link {
         }
         out.push(self);
         drop(out);
-        if let Some(Ended::Reply { body, .. }) = ended {
-            self.recycle(body);
+        if let Some(Ended::Reply(parcel)) = ended {
+            self.recycle(parcel);
         }
     }
 
@@ -499,7 +469,7 @@ impl Link {
         attached: Attached,
         flush: bool,
     ) -> bool {
-        self.note_buffer(body);
+        self.note_buffer(body.capacity());
         let mut out = self.out();
         if let Some(header) = out.core.finish(id, status, extra) {
             out.send_reply(header, head, body, attached);
@@ -519,7 +489,8 @@ impl Link {
         let woken = out.settle();
         let open = out.core.state() != State::Closed;
         drop(out);
-        wake_all(next.into_iter().chain(woken));
+        wake_all(next);
+        wake_all(woken);
         open
     }
 
@@ -579,13 +550,13 @@ impl Link {
 
     /// Notes whether a buffer that the connection keeps is to be given back some time.
     #[inline]
-    fn note_buffer(&self, buffer: &Vec<u8>) {
+    fn note_buffer(&self, capacity: usize) {
         #[cfg(feature = "tokio")]
-        if buffer.capacity() > IDLE_CAPACITY && !self.holds_large() {
+        if capacity > IDLE_CAPACITY && !self.holds_large() {
             self.large.store(true, Ordering::Relaxed);
         }
         #[cfg(not(feature = "tokio"))]
-        let _ = buffer;
+        let _ = capacity;
     }
 
     /// Whether there are large buffers to give back.
@@ -598,7 +569,7 @@ impl Link {
     #[cfg(feature = "tokio")]
     pub(crate) fn shrink(&self) {
         self.large.store(false, Ordering::Relaxed);
-        lock(&self.buffers).retain(|buffer| buffer.capacity() <= IDLE_CAPACITY);
+        self.parcels.shrink(IDLE_CAPACITY);
     }
 
     #[cfg(feature = "tokio")]

@@ -2,9 +2,8 @@
 
 use std::task::Waker;
 
-use transports::Lease;
-
-use crate::connection::{CallKey, ReplyStatus};
+use super::parcel::Parcel;
+use crate::connection::CallKey;
 
 /// The places of our calls and pings. A place is reused once its caller has left it.
 #[derive(Default)]
@@ -26,12 +25,7 @@ pub(crate) struct Pending {
 /// How one of our calls ended.
 pub(crate) enum Ended {
     /// The peer answered; the body is the value, or the sentence of the failure.
-    Reply {
-        status: ReplyStatus,
-        extra: u64,
-        body: Vec<u8>,
-        sections: Vec<Lease>,
-    },
+    Reply(Box<Parcel>),
     /// Our own clock ended it.
     Expired,
     /// The peer answered a ping.
@@ -45,8 +39,8 @@ struct Place {
     /// Of the call, or the ping's token; 0 if free.
     id: u64,
     state: State,
-    /// What the request was sent in; the reply is received in it.
-    buffer: Vec<u8>,
+    /// What the request was sent in, and the reply comes in. A ping has none.
+    parcel: Option<Box<Parcel>>,
 }
 
 #[derive(Default)]
@@ -80,21 +74,14 @@ impl Places {
     }
 
     fn enter(&mut self, id: u64) -> usize {
-        let entered = Place {
-            id,
-            state: State::Waiting(Waker::noop().clone()),
-            buffer: Vec::new(),
-        };
-        match self.free.pop() {
-            Some(place) => {
-                self.places[place] = entered;
-                place
-            }
-            None => {
-                self.places.push(entered);
-                self.places.len() - 1
-            }
-        }
+        let at = self.free.pop().unwrap_or_else(|| {
+            self.places.push(Place::default());
+            self.places.len() - 1
+        });
+        let place = &mut self.places[at];
+        place.id = id;
+        place.state = State::Waiting(Waker::noop().clone());
+        at
     }
 
     /// How a call ended, once; until then `waker` is kept to be told.
@@ -113,36 +100,38 @@ impl Places {
     /// Frees a place. Gives how its call ended, if that was not taken.
     pub(super) fn leave(&mut self, pending: Pending) -> Option<Ended> {
         self.free.push(pending.place);
-        match std::mem::take(&mut self.places[pending.place]).state {
+        let place = &mut self.places[pending.place];
+        place.id = 0;
+        place.parcel = None;
+        match std::mem::take(&mut place.state) {
             State::Ended(ended) => Some(ended),
             _ => None,
         }
     }
 
-    /// Leaves the buffer of a call's request with it, for the reply.
-    pub(crate) fn lend(&mut self, pending: Pending, buffer: Vec<u8>) {
-        self.places[pending.place].buffer = buffer;
+    /// Leaves what a request was sent in with its call, for the reply.
+    pub(crate) fn keep(&mut self, pending: Pending, parcel: Box<Parcel>) {
+        self.places[pending.place].parcel = Some(parcel);
     }
 
-    /// The buffer that was left with a call; empty otherwise.
-    pub(super) fn take_buffer(&mut self, key: CallKey) -> Vec<u8> {
-        let place = self
-            .routes
-            .get(key.slot())
-            .and_then(|&place| self.places.get_mut(place));
-        place
-            .filter(|place| place.id == key.id())
-            .map_or_else(Vec::new, |place| std::mem::take(&mut place.buffer))
+    /// Has a call end with a reply, which `fill` puts where its caller finds it; gives the waker of the caller. Does nothing if
+    /// nobody waits.
+    pub(super) fn deliver(&mut self, key: CallKey, fill: impl FnOnce(&mut Parcel)) -> Option<Waker> {
+        let place = self.find(key)?;
+        let mut parcel = place.parcel.take().unwrap_or_else(Parcel::new);
+        fill(&mut parcel);
+        place.end(Ended::Reply(parcel))
     }
 
     /// Keeps how a call ended, and gives the waker of its caller.
     pub(super) fn end_call(&mut self, key: CallKey, ended: Ended) -> Option<Waker> {
+        self.find(key)?.end(ended)
+    }
+
+    /// The place of a call, if its caller has not left it.
+    fn find(&mut self, key: CallKey) -> Option<&mut Place> {
         let place = self.places.get_mut(*self.routes.get(key.slot())?)?;
-        if place.id == key.id() {
-            place.end(ended)
-        } else {
-            None
-        }
+        (place.id == key.id()).then_some(place)
     }
 
     /// The same for a ping.

@@ -39,6 +39,15 @@ impl<'l, 'de, A> Items<'l, 'de, A> {
         }
     }
 
+    /// Before all else: pays for as many elements as the message claims. Those of a fixed number are a part of their parent.
+    #[inline]
+    pub(super) fn afford<E: Error>(&mut self) -> Result<(), E> {
+        if self.fields.is_none() {
+            self.place.ledger.take_elements::<E>(self.paid)?;
+        }
+        Ok(())
+    }
+
     /// What may be reserved before anything has been read: an element takes a byte of the message, or no memory.
     #[inline]
     fn hint(&self, claimed: Option<usize>) -> Option<usize> {

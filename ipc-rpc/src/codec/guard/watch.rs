@@ -61,19 +61,22 @@ impl<'de, V: Visitor<'de>> Watch<'_, 'de, V> {
 }
 
 impl<'l, 'de, V: Visitor<'de>> Watch<'l, 'de, V> {
-    /// Opens a sequence, tuple, struct or map of the length that the format claims, if it knows.
+    /// Enters a sequence, tuple, struct or map.
     #[inline]
-    fn open<E: Error, A>(mut self, inner: A, claimed: Option<usize>) -> Result<(V, Items<'l, 'de, A>), E> {
+    fn enter<E: Error>(&mut self) -> Result<(), E> {
         self.place.settle::<V::Value, E>()?;
-        self.place.descend::<E>()?;
+        self.place.descend::<E>()
+    }
+
+    /// The elements of what was entered, of the length that the format claims, if it knows: to be paid for next. Made where they stay,
+    /// see [`Parcel`](crate::link::Parcel).
+    #[inline]
+    fn items<A>(self, inner: A, claimed: Option<usize>) -> (V, Items<'l, 'de, A>) {
         let (fields, paid) = match self.content {
             Content::Fixed(fields) => (Some(fields), usize::MAX),
             Content::Open | Content::Lent | Content::Name | Content::Scalar => (None, claimed.unwrap_or(0)),
         };
-        if fields.is_none() {
-            self.place.ledger.take_elements::<E>(paid)?;
-        }
-        Ok((self.visitor, Items::new(inner, self.place, fields, paid)))
+        (self.visitor, Items::new(inner, self.place, fields, paid))
     }
 }
 
@@ -169,14 +172,16 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for Watch<'_, 'de, V> {
     }
 
     #[inline]
-    fn visit_seq<A: SeqAccess<'de>>(self, inner: A) -> Result<V::Value, A::Error> {
+    fn visit_seq<A: SeqAccess<'de>>(mut self, inner: A) -> Result<V::Value, A::Error> {
+        self.enter::<A::Error>()?;
         let claimed = inner.size_hint();
-        let (visitor, items) = self.open::<A::Error, A>(inner, claimed)?;
+        let (visitor, mut items) = self.items(inner, claimed);
+        items.afford::<A::Error>()?;
         visitor.visit_seq(items)
     }
 
     #[inline]
-    fn visit_map<A: MapAccess<'de>>(self, inner: A) -> Result<V::Value, A::Error> {
+    fn visit_map<A: MapAccess<'de>>(mut self, inner: A) -> Result<V::Value, A::Error> {
         if let Content::Scalar = self.content {
             // With serde_json's `arbitrary_precision`, which any crate of the program may turn on, whoever asks what
             // comes gets a number as a map, which only its own type can read.
@@ -186,7 +191,9 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for Watch<'_, 'de, V> {
             return number.deserialize_any(self.visitor).map_err(A::Error::custom);
         }
         let claimed = inner.size_hint();
-        let (visitor, items) = self.open::<A::Error, A>(inner, claimed)?;
+        self.enter::<A::Error>()?;
+        let (visitor, mut items) = self.items(inner, claimed);
+        items.afford::<A::Error>()?;
         visitor.visit_map(items)
     }
 

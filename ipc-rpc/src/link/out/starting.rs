@@ -49,7 +49,8 @@ impl Out {
         body: &mut Vec<u8>,
         attached: &mut Attached,
     ) -> Result<Start, Error> {
-        let Some((key, mut header)) = self.open(link, request)? else {
+        let mut header = Header::default();
+        let Some(key) = self.open(link, request, &mut header)? else {
             return Ok(Start::Wait);
         };
         let sent = self.send(&mut header, &[], body, attached);
@@ -74,7 +75,8 @@ impl Out {
         head: &[u8],
         rest: usize,
     ) -> Result<StartLent, Error> {
-        let Some((key, mut header)) = self.open(link, request)? else {
+        let mut header = Header::default();
+        let Some(key) = self.open(link, request, &mut header)? else {
             return Ok(StartLent::Wait);
         };
         let Some(key) = key else {
@@ -142,9 +144,15 @@ impl Out {
         self.has_busy_lenders() || !self.broken && self.sender.gives_way()
     }
 
-    /// Enters a call with the core, if there is room: its key, unless it is one-way, and its header.
+    /// Enters a call with the core, if there is room: its key, unless it is one-way. Its header is put where it stays, see
+    /// [`Parcel`](crate::link::Parcel).
     #[inline]
-    fn open(&mut self, link: &Link, request: &Request) -> Result<Option<(Option<CallKey>, Header)>, Error> {
+    fn open(
+        &mut self,
+        link: &Link,
+        request: &Request,
+        header: &mut Header,
+    ) -> Result<Option<Option<CallKey>>, Error> {
         if self.broken && self.core.state() != State::Closed {
             let sentence = match &link.leash {
                 Some(leash) => format!("{}; connect again", leash.why_gone()),
@@ -162,11 +170,14 @@ impl Out {
         };
         if request.one_way {
             let started = self.core.start_one_way(now, request.ordinal, request.deadline);
-            let header = started.map_err(|error| self.start_error(link, error))?;
-            return Ok(Some((None, header)));
+            *header = started.map_err(|error| self.start_error(link, error))?;
+            return Ok(Some(None));
         }
         match self.core.start_call(now, request.ordinal, request.deadline) {
-            Ok((key, header)) => Ok(Some((Some(key), header))),
+            Ok((key, started)) => {
+                *header = started;
+                Ok(Some(Some(key)))
+            }
             Err(StartError::Full) => Ok(None),
             Err(error) => Err(self.start_error(link, error)),
         }
