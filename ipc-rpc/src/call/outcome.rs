@@ -22,6 +22,7 @@ impl<M: Method> Call<'_, M> {
                 info,
                 body: &mut Vec::new(),
                 sections: Vec::new(),
+                origin: link.id,
             }),
             Some(Ended::Reply {
                 status: ReplyStatus::Ok,
@@ -35,6 +36,7 @@ impl<M: Method> Call<'_, M> {
                     info,
                     body: &mut body,
                     sections,
+                    origin: link.id,
                 });
                 link.recycle(body);
                 value

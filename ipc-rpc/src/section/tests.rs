@@ -313,7 +313,7 @@ fn decode<T: for<'de> Deserialize<'de>>(body: &[u8], leases: Vec<Lease>, heap: u
     let seed = std::marker::PhantomData::<T>;
     let budget = Budget::for_body(body.len());
     Codec::Bincode
-        .decode_seed(body, seed, &budget, Some(Delivered::new(leases, heap)))
+        .decode_seed(body, seed, &budget, Some(Delivered::new(leases, 0, heap)))
         .map_err(|error| error.to_string())
 }
 
@@ -407,7 +407,7 @@ fn other_serializers_see_bytes() {
 
 #[test]
 fn a_copy_has_to_be_paid_for() {
-    let delivered = Delivered::new(Vec::new(), 100);
+    let delivered = Delivered::new(Vec::new(), 0, 100);
     assert!(delivered.charge(60).is_ok());
     assert!(delivered.charge(40).is_ok());
     let error = delivered.charge(1).unwrap_err();

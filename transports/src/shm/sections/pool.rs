@@ -7,9 +7,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::Waker;
 use std::thread;
 
+use super::loans::Loan;
 use super::pieces::{SharedBlock, SharedChunk};
 use super::returns::{self, Sent, WORDS};
-use super::wire::Entry;
+use super::wire::{Access, Entry};
 use super::{PIECES, PLACES, SEGMENT, SEGMENTS};
 use crate::crash::crash_point;
 use crate::section::{Atom, Budget, Charge, Kept, Tally, Waiting, Watch, note_taken};
@@ -49,6 +50,10 @@ pub(super) struct State {
     pub(super) words_descriptor: Option<OwnedFd>,
     /// Places of which this side has no handle any more, and which were not back when that was last looked at.
     lent: VecDeque<Place>,
+    /// Those among them that the other side has to itself.
+    pub(super) loans: Vec<Loan>,
+    /// The other side is trusted to write to what it has to itself, and to nothing else.
+    trusting: bool,
     /// Places with pieces of bodies, among all that somebody has.
     pieces: usize,
     /// Of the segment that was made last.
@@ -103,11 +108,13 @@ pub(super) struct Place {
 pub(super) struct Handle {
     pool: Arc<Shared>,
     place: Place,
+    /// The other side has the place instead.
+    given_up: bool,
 }
 
 impl SharedPool {
-    /// One whose largest section has `largest` bytes. It holds nothing until it is used.
-    pub(super) fn new(largest: usize) -> Self {
+    /// One whose largest section has `largest` bytes, for a side that is trusted or not. It holds nothing until it is used.
+    pub(super) fn new(largest: usize, trusting: bool) -> Self {
         Self(Arc::new(Shared {
             state: Mutex::new(State {
                 budget: Budget::new(largest),
@@ -116,6 +123,8 @@ impl SharedPool {
                 words: None,
                 words_descriptor: None,
                 lent: VecDeque::new(),
+                loans: Vec::new(),
+                trusting,
                 pieces: 0,
                 generation: 0,
                 in_use: 0,
@@ -140,16 +149,13 @@ impl SharedPool {
         let mut state = self.0.state();
         state.check()?;
         let class = state.budget.class(bytes)?;
-        let handle = |place| Handle {
-            pool: self.0.clone(),
-            place,
-        };
         let chunk = if sealed {
             let (place, draft) = state.make_single(bytes, class, Draft::create)?;
-            SharedChunk::draft(handle(place), draft, bytes)
+            SharedChunk::draft(Handle::new(self, place), draft, bytes)
         } else {
             let (place, memory) = state.take(class)?;
-            SharedChunk::pooled(handle(place), memory, place.number as usize * class, bytes)
+            let offset = place.number as usize * class;
+            SharedChunk::pooled(Handle::new(self, place), memory, offset, bytes)
         };
         state.count_taken(class);
         self.0.leave(state);
@@ -180,11 +186,8 @@ impl SharedPool {
             };
             state.pieces += 1;
             state.count_taken(class);
-            let handle = Handle {
-                pool: self.0.clone(),
-                place,
-            };
-            SharedChunk::pooled(handle, memory, place.number as usize * class, bytes)
+            let offset = place.number as usize * class;
+            SharedChunk::pooled(Handle::new(self, place), memory, offset, bytes)
         });
         self.0.leave(state);
         note_taken(&self.0);
@@ -199,10 +202,7 @@ impl SharedPool {
         state.check()?;
         let class = state.budget.class(bytes)?;
         let (place, (memory, descriptor)) = state.make_single(bytes, class, CommonMemory::create::<A>)?;
-        let mut handle = Handle {
-            pool: self.0.clone(),
-            place,
-        };
+        let mut handle = Handle::new(self, place);
         state.count_taken(class);
         self.0.leave(state);
         note_taken(&self.0);
@@ -394,7 +394,7 @@ impl Shared {
 
 impl State {
     /// Fails if nothing can be taken any more.
-    fn check(&self) -> Result<(), Error> {
+    pub(super) fn check(&self) -> Result<(), Error> {
         if self.over {
             return Err(Error::new(
                 ErrorKind::PeerDied,
@@ -416,7 +416,12 @@ impl State {
         }
         let length = class.max(SEGMENT);
         let (number, charge) = self.make_room(length, class)?;
-        let made = self.prepare_words().and_then(|()| OwnMemory::create(length));
+        let create = if self.trusting {
+            OwnMemory::create_open
+        } else {
+            OwnMemory::create
+        };
+        let made = self.prepare_words().and_then(|()| create(length));
         let (memory, descriptor) = match made {
             Ok(made) => made,
             Err(error) => {
@@ -595,7 +600,7 @@ impl State {
     }
 
     /// Whether the other side has a place no more.
-    fn is_back(&self, place: Place) -> bool {
+    pub(super) fn is_back(&self, place: Place) -> bool {
         let sent = self.sent[place.segment][place.number as usize];
         let words = self.words.as_deref();
         self.over || words.is_none_or(|words| sent.is_back(words, place.word(self)))
@@ -607,6 +612,7 @@ impl State {
             return;
         };
         self.in_use -= segment.class;
+        self.loans.retain(|loan| !loan.is_of(place));
         self.pieces -= usize::from(place.is_piece);
         self.released = true;
         let is_single = matches!(segment.memory, SegmentMemory::Single);
@@ -639,6 +645,39 @@ impl State {
     pub(super) fn count_sent(&mut self, place: Place) {
         self.sent[place.segment][place.number as usize].count();
     }
+
+    /// The other side still has a place of which there is no handle any more.
+    pub(super) fn wait_for(&mut self, place: Place) {
+        self.lent.push_back(place);
+    }
+
+    /// It was sent back: somebody has a handle of it again.
+    pub(super) fn came_back(&mut self, place: Place) {
+        self.lent.retain(|lent| *lent != place);
+        self.sent[place.segment][place.number as usize].came_back();
+    }
+
+    /// The memory in which a place is, if that is cut into places.
+    pub(super) fn pooled(&self, place: Place) -> Option<Arc<OwnMemory>> {
+        match &self.segments.get(place.segment)?.as_ref()?.memory {
+            SegmentMemory::Pooled(memory) => Some(memory.clone()),
+            SegmentMemory::Single => None,
+        }
+    }
+
+    /// Whether the other side may write to what it has to itself.
+    pub(super) fn is_trusting(&self) -> bool {
+        self.trusting
+    }
+
+    /// Who can write to memory that is cut into places, as the other side is told.
+    pub(super) fn access(&self) -> Access {
+        if self.trusting {
+            Access::InTurn
+        } else {
+            Access::Owner
+        }
+    }
 }
 
 impl Place {
@@ -657,6 +696,20 @@ pub(super) fn word(segment: usize, offset: usize) -> usize {
 }
 
 impl Handle {
+    pub(super) fn new(pool: &SharedPool, place: Place) -> Self {
+        Self {
+            pool: pool.0.clone(),
+            place,
+            given_up: false,
+        }
+    }
+
+    /// The place, which is for the pool to look after from now on.
+    pub(super) fn give_up(mut self) -> Place {
+        self.given_up = true;
+        self.place
+    }
+
     pub(super) fn place(&self) -> Place {
         self.place
     }
@@ -676,7 +729,7 @@ impl Handle {
 impl Drop for Handle {
     fn drop(&mut self) {
         // A fork has a copy of everything, and perhaps of the lock while somebody held it.
-        if !self.pool.birthplace.is_here() {
+        if self.given_up || !self.pool.birthplace.is_here() {
             return;
         }
         let mut state = self.pool.state();
