@@ -2,6 +2,7 @@
 //! harms itself alone.
 
 mod holes;
+mod loans;
 
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
