@@ -203,6 +203,8 @@ fn what_is_too_large_to_travel_inside_is_an_error_of_the_call() {
 /// Where the index of an attached section stands in a body that is nothing else: behind the variant and the count.
 const INDEX: usize = 12;
 
+const NOT_REFERRED_TO: &str = "the message has sections that no value refers to";
+
 #[test]
 fn lies_about_sections_are_errors_of_their_calls() {
     let lies: [(Meddle, &str); 6] = [
@@ -225,7 +227,7 @@ fn lies_about_sections_are_errors_of_their_calls() {
                 sections.push(sections[0].clone());
                 Ok(())
             },
-            "the message has sections that no value refers to",
+            NOT_REFERRED_TO,
         ),
         (
             |body, _| {
@@ -251,6 +253,10 @@ fn lies_about_sections_are_errors_of_their_calls() {
     ];
     for (meddle, rule) in lies {
         for requests in [true, false] {
+            if !requests && rule == NOT_REFERRED_TO {
+                // A result that is a `Section` goes with all rights to it, and so not twice.
+                continue;
+            }
             let (client, met) = client(1 << 20, requests, meddle);
             let error = if requests {
                 client.sum(filled(&client, LARGE)).wait().unwrap_err()
