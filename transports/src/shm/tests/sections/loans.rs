@@ -187,9 +187,12 @@ fn it_is_sent_once() {
         assert_eq!(try_sending(&mut near, &blocks), Err(ErrorKind::Unsupported));
     }
     assert_eq!(copy_of_block(&block), Ok(vec![1; 100]));
-    assert_eq!(try_sending(&mut near, &[block.clone()]), Ok(Sent::Accepted));
     assert_eq!(
-        try_sending(&mut near, &[block.clone()]),
+        try_sending(&mut near, std::slice::from_ref(&block)),
+        Ok(Sent::Accepted)
+    );
+    assert_eq!(
+        try_sending(&mut near, std::slice::from_ref(&block)),
         Err(ErrorKind::Unsupported)
     );
     assert_eq!(copy_of_block(&block), Err(ErrorKind::Unsupported));
@@ -197,18 +200,21 @@ fn it_is_sent_once() {
     // The same of what goes back, which goes to nobody else, either.
     let back = lease(&mut far).send_back().unwrap();
     assert_eq!(
-        try_sending(&mut near, &[back.clone()]),
+        try_sending(&mut near, std::slice::from_ref(&back)),
         Err(ErrorKind::Unsupported)
     );
     assert_eq!(
-        try_sending(&mut other, &[back.clone()]),
+        try_sending(&mut other, std::slice::from_ref(&back)),
         Err(ErrorKind::Unsupported)
     );
     assert_eq!(
         try_sending(&mut far, &[back.clone(), back.clone()]),
         Err(ErrorKind::Unsupported)
     );
-    assert_eq!(try_sending(&mut far, &[back.clone()]), Ok(Sent::Accepted));
+    assert_eq!(
+        try_sending(&mut far, std::slice::from_ref(&back)),
+        Ok(Sent::Accepted)
+    );
     assert_eq!(try_sending(&mut far, &[back]), Err(ErrorKind::Unsupported));
     // The handles of what is gone keep nothing from being used again.
     assert_eq!(lease(&mut near).bytes().unwrap(), [1; 100]);
