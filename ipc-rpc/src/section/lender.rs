@@ -31,6 +31,7 @@ impl Lender {
     }
 
     /// The connection's number.
+    #[cfg(feature = "tokio")]
     pub(crate) fn origin(&self) -> u64 {
         self.origin
     }

@@ -570,6 +570,7 @@ impl Lease {
     }
 
     /// One of this side's, which came back.
+    #[allow(dead_code, reason = "only where memory is shared")]
     pub(crate) fn back(chunk: Chunk) -> Self {
         Self {
             length: chunk.length,
