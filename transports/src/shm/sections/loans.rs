@@ -3,8 +3,9 @@
 //! No handle of this side's stands for such a place: who had one gave it up when the place was sent. It is back when the other side's word says
 //! so, as any other, and nobody has it then; or when a message says so, and whoever receives that has it.
 
+use super::handle::Handle;
 use super::pieces::SharedChunk;
-use super::pool::{Handle, Place, SharedPool, State};
+use super::pool::{Place, SharedPool, State};
 use super::wire::Entry;
 use crate::{Error, ErrorKind};
 

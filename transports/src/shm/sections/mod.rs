@@ -28,7 +28,8 @@
 //!
 //! | file | what is in it |
 //! |---|---|
-//! | `pool` | what this side has made, and who has which part of it |
+//! | `pool` | what this side has made, and which part of it is free or lent |
+//! | `handle` | who has which part on this side |
 //! | `pieces` | a part of it, while it is written, and when it can be sent |
 //! | `outbox` | for the half of a port that sends: telling the other side |
 //! | `inbox` | for the half that receives: what the other side has told, and judging it |
@@ -37,6 +38,7 @@
 //! | `returns` | the words |
 //! | `wire` | tables and announcements |
 
+mod handle;
 mod inbox;
 mod lease;
 mod loans;

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use super::pool::{Handle, Place, SharedPool};
+use super::handle::Handle;
+use super::pool::{Place, SharedPool};
 use super::wire::Access;
 use crate::Error;
 use crate::section::Atom;

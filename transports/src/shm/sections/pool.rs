@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::Waker;
 use std::thread;
 
+use super::handle::Handle;
 use super::loans::Loan;
 use super::pieces::{SharedBlock, SharedChunk};
 use super::returns::{self, Sent, WORDS};
@@ -102,14 +103,6 @@ pub(super) struct Place {
     pub(super) number: u32,
     /// It is for a piece of a body.
     is_piece: bool,
-}
-
-/// The right to use a place, until it is dropped; after that, the other side may still have it.
-pub(super) struct Handle {
-    pool: Arc<Shared>,
-    place: Place,
-    /// The other side has the place instead.
-    given_up: bool,
 }
 
 impl SharedPool {
@@ -264,6 +257,28 @@ impl SharedPool {
             self.0.leave(state);
         }
         usage
+    }
+
+    /// Whether this is the same pool.
+    pub(super) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
+    /// Whether this is the process that it was made in, and no fork: that has a copy of everything, and perhaps of the lock while somebody
+    /// held it.
+    pub(super) fn is_here(&self) -> bool {
+        self.0.birthplace.is_here()
+    }
+
+    /// Somebody of this side has a place no more: it is free, or still lent.
+    pub(super) fn let_go(&self, place: Place) {
+        let mut state = self.0.state();
+        if state.is_back(place) {
+            state.release(place);
+        } else {
+            state.wait_for(place);
+        }
+        self.0.leave(state);
     }
 
     pub(super) fn tally(&self) -> &Tally {
@@ -693,51 +708,4 @@ impl Place {
 /// The word at which the place is given back that begins there.
 pub(super) fn word(segment: usize, offset: usize) -> usize {
     segment * PLACES + offset / Pool::SMALLEST % PLACES
-}
-
-impl Handle {
-    pub(super) fn new(pool: &SharedPool, place: Place) -> Self {
-        Self {
-            pool: pool.0.clone(),
-            place,
-            given_up: false,
-        }
-    }
-
-    /// The place, which is for the pool to look after from now on.
-    pub(super) fn give_up(mut self) -> Place {
-        self.given_up = true;
-        self.place
-    }
-
-    pub(super) fn place(&self) -> Place {
-        self.place
-    }
-
-    pub(super) fn is_of(&self, pool: &SharedPool) -> bool {
-        Arc::ptr_eq(&self.pool, &pool.0)
-    }
-
-    /// Its memory can be shown to the other side now, by this descriptor.
-    pub(super) fn shows(&mut self, descriptor: OwnedFd) {
-        if let Some(segment) = self.pool.state().segment(self.place) {
-            segment.descriptor = Some(descriptor);
-        }
-    }
-}
-
-impl Drop for Handle {
-    fn drop(&mut self) {
-        // A fork has a copy of everything, and perhaps of the lock while somebody held it.
-        if self.given_up || !self.pool.birthplace.is_here() {
-            return;
-        }
-        let mut state = self.pool.state();
-        if state.is_back(self.place) {
-            state.release(self.place);
-        } else {
-            state.lent.push_back(self.place);
-        }
-        self.pool.leave(state);
-    }
 }
