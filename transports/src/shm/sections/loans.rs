@@ -6,7 +6,7 @@
 use super::handle::Handle;
 use super::pieces::SharedChunk;
 use super::pool::{Place, SharedPool, State};
-use super::wire::Entry;
+use super::wire::{Access, Entry};
 use crate::{Error, ErrorKind};
 
 /// A place that the other side has to itself.
@@ -40,6 +40,31 @@ impl SharedPool {
 }
 
 impl State {
+    /// Whether the other side may write to what it has to itself.
+    pub(super) fn is_trusting(&self) -> bool {
+        self.trusting
+    }
+
+    /// Who can write to memory that is cut into places, as the other side is told.
+    pub(super) fn access(&self) -> Access {
+        if self.trusting {
+            Access::InTurn
+        } else {
+            Access::Owner
+        }
+    }
+
+    /// The other side still has a place of which there is no handle any more.
+    pub(super) fn wait_for(&mut self, place: Place) {
+        self.lent.push_back(place);
+    }
+
+    /// It was sent back: somebody has a handle of it again.
+    fn came_back(&mut self, place: Place) {
+        self.lent.retain(|lent| *lent != place);
+        self.sent[place.segment][place.number as usize].came_back();
+    }
+
     /// The other side has the first `length` bytes of a place to itself from now on. There is no handle of it.
     pub(super) fn lend(&mut self, place: Place, length: usize) {
         self.loans.push(Loan { place, length });

@@ -11,7 +11,7 @@ use super::handle::Handle;
 use super::loans::Loan;
 use super::pieces::{SharedBlock, SharedChunk};
 use super::returns::{self, Sent, WORDS};
-use super::wire::{Access, Entry};
+use super::wire::Entry;
 use super::{PIECES, PLACES, SEGMENT, SEGMENTS};
 use crate::crash::crash_point;
 use crate::section::{Atom, Budget, Charge, Kept, Tally, Waiting, Watch, note_taken};
@@ -44,17 +44,17 @@ pub(super) struct State {
     /// By number. `None`: free for a new one.
     segments: Vec<Option<Segment>>,
     /// By number, how often each place was sent; kept from one segment to the next.
-    sent: Vec<[Sent; PLACES]>,
+    pub(super) sent: Vec<[Sent; PLACES]>,
     /// Where the other side gives places back; made with the first segment.
     pub(super) words: Option<Arc<SharedWords>>,
     /// Until the other side has it.
     pub(super) words_descriptor: Option<OwnedFd>,
     /// Places of which this side has no handle any more, and which were not back when that was last looked at.
-    lent: VecDeque<Place>,
+    pub(super) lent: VecDeque<Place>,
     /// Those among them that the other side has to itself.
     pub(super) loans: Vec<Loan>,
     /// The other side is trusted to write to what it has to itself, and to nothing else.
-    trusting: bool,
+    pub(super) trusting: bool,
     /// Places with pieces of bodies, among all that somebody has.
     pieces: usize,
     /// Of the segment that was made last.
@@ -661,36 +661,11 @@ impl State {
         self.sent[place.segment][place.number as usize].count();
     }
 
-    /// The other side still has a place of which there is no handle any more.
-    pub(super) fn wait_for(&mut self, place: Place) {
-        self.lent.push_back(place);
-    }
-
-    /// It was sent back: somebody has a handle of it again.
-    pub(super) fn came_back(&mut self, place: Place) {
-        self.lent.retain(|lent| *lent != place);
-        self.sent[place.segment][place.number as usize].came_back();
-    }
-
     /// The memory in which a place is, if that is cut into places.
     pub(super) fn pooled(&self, place: Place) -> Option<Arc<OwnMemory>> {
         match &self.segments.get(place.segment)?.as_ref()?.memory {
             SegmentMemory::Pooled(memory) => Some(memory.clone()),
             SegmentMemory::Single => None,
-        }
-    }
-
-    /// Whether the other side may write to what it has to itself.
-    pub(super) fn is_trusting(&self) -> bool {
-        self.trusting
-    }
-
-    /// Who can write to memory that is cut into places, as the other side is told.
-    pub(super) fn access(&self) -> Access {
-        if self.trusting {
-            Access::InTurn
-        } else {
-            Access::Owner
         }
     }
 }
