@@ -41,7 +41,6 @@ pub(crate) use budget::{Budget, Charge};
 #[allow(unused_imports, reason = "only where memory is shared")]
 pub(crate) use keeper::{Kept, Watch, note_taken};
 pub use lease::Lease;
-#[allow(unused_imports, reason = "only where memory is shared")]
 pub(crate) use loan::{Loan, Taken};
 pub(crate) use tally::Tally;
 pub(crate) use waiting::Waiting;
