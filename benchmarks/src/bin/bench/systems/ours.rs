@@ -379,7 +379,7 @@ impl Caller {
     }
 
     /// What is to come back with each bit turned around: it, the byte that it has on each page, and whether it is to do so in the same memory.
-    fn to_flip(&mut self) -> Result<Option<(Section<u8>, u8, bool)>, Error> {
+    fn question(&mut self) -> Result<Option<(Section<u8>, u8, bool)>, Error> {
         let Lent::Flipped { in_place } = self.memory else {
             return Ok(None);
         };
@@ -405,7 +405,7 @@ impl Worker for Async {
             self.0.payload.check_sum(sum)?;
             return Ok(1);
         }
-        if let Some((section, value, in_place)) = self.0.to_flip()? {
+        if let Some((section, value, in_place)) = self.0.question()? {
             let (client, length) = (&self.0.client, section.len());
             let flipped = if in_place {
                 client.flip_in_place(section).await?
@@ -449,7 +449,7 @@ impl Worker for Blocking {
             self.0.payload.check_sum(sum)?;
             return Ok(1);
         }
-        if let Some((section, value, in_place)) = self.0.to_flip()? {
+        if let Some((section, value, in_place)) = self.0.question()? {
             let (client, length) = (&self.0.client, section.len());
             let flipped = if in_place {
                 client.flip_in_place(section).wait()?
