@@ -134,6 +134,8 @@ impl Incoming {
                 limits: &state.limits,
                 body: &state.body,
                 sections: std::mem::take(&mut state.sections),
+                // No connection has the number zero, and what carries no memory needs none.
+                origin: state.reply.lender.as_ref().map_or(0, Lender::origin),
             },
             &mut state.reply,
         )
@@ -167,6 +169,8 @@ pub struct Payload<'a> {
     limits: &'a Limits,
     body: &'a [u8],
     sections: Vec<Lease>,
+    /// The number of the connection that they came on.
+    origin: u64,
 }
 
 impl<'a> Payload<'a> {
@@ -177,7 +181,7 @@ impl<'a> Payload<'a> {
     pub fn read<A: ArgumentTuple<'a>>(self, method: &'static MethodInfo) -> Result<A::Values, Error> {
         let seed = Arguments::<PhantomData<A>>::expecting(method.arguments);
         let budget = self.limits.budget(self.body.len());
-        let sections = delivered(self.sections, self.limits);
+        let sections = delivered(self.sections, self.origin, self.limits);
         let values = self.codec.decode_seed(self.body, seed, &budget, sections);
         values.map_err(|error| {
             let sentence = format!("the arguments do not match {}: {error}", method.signature);

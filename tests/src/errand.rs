@@ -2,13 +2,14 @@
 
 use std::time::{Duration, Instant};
 
-use ipc_rpc::{DirectState, Error, Section, ServiceClient, View};
+use ipc_rpc::{DirectState, Endpoint, Error, Section, ServiceClient, View};
 use serde::{Deserialize, Serialize};
 
 use crate::meter::Holdings;
 use crate::mode::Mode;
 use crate::samples::SamplesClient;
 use crate::subject::{Plan, SubjectClient, pattern};
+use crate::trust::trusting;
 
 /// Calls that fit into one record.
 const SMALL: u64 = 50;
@@ -32,6 +33,8 @@ pub enum Way {
     Messages,
     /// Beside messages: sections of either side, sealed or not.
     Sections,
+    /// Beside messages, between sides that trust each other: some are answered where they are.
+    Trusting,
     /// Read out of its sender's memory.
     Direct,
 }
@@ -41,6 +44,7 @@ impl Way {
     pub fn plan(self, endpoint: impl Into<String>) -> Plan {
         Plan {
             direct_if_large: self == Self::Direct,
+            trusts: self == Self::Trusting,
             ..Plan::at(endpoint)
         }
     }
@@ -66,8 +70,11 @@ impl Errand {
     pub fn run(&self) -> Steps {
         let Self { mode, way, .. } = *self;
         mode.run(async {
-            let connect = SubjectClient::connect(self.endpoint.as_str()).direct(way == Way::Direct);
-            let client = match mode.end(connect).await {
+            let connected = match self.endpoint() {
+                Ok(endpoint) => mode.end(SubjectClient::connect(endpoint)).await,
+                Err(error) => Err(error),
+            };
+            let client = match connected {
                 Ok(client) => client,
                 Err(error) => return vec![Err(error)],
             };
@@ -83,9 +90,20 @@ impl Errand {
                     large(mode, &client, LARGE, &mut steps).await;
                     sections(mode, &client.service(), &mut steps).await;
                 }
+                Way::Trusting => turned(mode, &client.service(), &mut steps).await,
                 Way::Direct => lent(mode, &client, &mut steps).await,
             }
             steps
+        })
+    }
+
+    /// Where the server is, with this side's settings.
+    fn endpoint(&self) -> Result<Endpoint, Error> {
+        let endpoint: Endpoint = self.endpoint.parse()?;
+        Ok(match self.way {
+            Way::Messages | Way::Sections => endpoint,
+            Way::Trusting => trusting(endpoint),
+            Way::Direct => endpoint.direct(true),
         })
     }
 }
@@ -131,6 +149,34 @@ async fn sections(mode: Mode, client: &SamplesClient, steps: &mut Steps) {
         }
     }
     drop(kept);
+}
+
+/// Sections of either side that go and come back, until that fails.
+async fn turned(mode: Mode, client: &SamplesClient, steps: &mut Steps) {
+    for length in SECTIONS {
+        steps.push(turn(mode, client, length).await);
+        if steps.last().is_some_and(Result::is_err) {
+            return;
+        }
+    }
+}
+
+/// A section of this side's, twice, and one of the other side's.
+async fn turn(mode: Mode, client: &SamplesClient, length: u64) -> Result<(), Error> {
+    let bytes = pattern(length);
+    let backwards: Vec<u8> = bytes.iter().rev().copied().collect();
+    let own = filled(client, &bytes, false)?;
+    let own = mode.end(client.turn(own)).await?;
+    assert!(own[..] == backwards, "what went comes back turned around");
+    let own = mode.end(client.turn(own)).await?;
+    assert!(own[..] == bytes, "and back again");
+    let theirs = mode.end(client.make(length, false)).await?;
+    let theirs = mode.end(client.turn(theirs)).await?;
+    assert!(
+        theirs[..] == backwards,
+        "what was made there is turned around there"
+    );
+    Ok(())
 }
 
 /// Memory of this side with these bytes in it.

@@ -12,6 +12,7 @@ use ipc_rpc::{Codec, Connect, Endpoint, Error, ServerHandle, ServiceClient};
 use crate::mode::{Ending, Mode, Running};
 use crate::process::Helper;
 use crate::subject::{Plan, Served, SubjectClient};
+use crate::trust::trusting;
 
 /// How the two sides are connected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,6 +33,10 @@ pub enum Transport {
     AllSharedUnix,
     /// As `Spawn`, the same.
     AllSharedSpawn,
+    /// `shm:name`, between sides that trust each other.
+    TrustingSharedMemory,
+    /// `unix:name`, the same.
+    TrustingUnix,
     /// `tcp:0`, where each body goes through the stream in the smallest pieces.
     PiecesTcp,
     /// `pipe:name`, where each body goes through a file in the smallest pieces, or through the stream where there can be none.
@@ -65,10 +70,15 @@ impl Transport {
         let name = format!("test-{}-{number}", std::process::id());
         match self {
             Self::Memory => format!("mem:{name}"),
-            Self::SharedMemory | Self::DirectSharedMemory | Self::AllSharedMemory => {
+            Self::SharedMemory
+            | Self::DirectSharedMemory
+            | Self::AllSharedMemory
+            | Self::TrustingSharedMemory => {
                 format!("shm:{name}")
             }
-            Self::UnixName | Self::DirectUnix | Self::AllSharedUnix => format!("unix:{name}"),
+            Self::UnixName | Self::DirectUnix | Self::AllSharedUnix | Self::TrustingUnix => {
+                format!("unix:{name}")
+            }
             Self::UnixPath => format!("unix:{}/ipc-rpc-{name}.sock", std::env::temp_dir().display()),
             Self::UnixAbstract => format!("unix:@{name}"),
             Self::Pipe | Self::PiecesPipe => format!("pipe:{name}"),
@@ -96,6 +106,12 @@ impl Transport {
             self,
             Self::AllSharedMemory | Self::AllSharedUnix | Self::AllSharedSpawn
         )
+    }
+
+    /// Whether each side was told to trust the other.
+    #[must_use]
+    pub fn trusts(self) -> bool {
+        matches!(self, Self::TrustingSharedMemory | Self::TrustingUnix)
     }
 
     /// Whether whatever can travels beside a message or in pieces, however small, and in the smallest pieces.
@@ -148,6 +164,7 @@ impl Fixture {
         Plan {
             direct: self.transport.is_direct(),
             shared_from_one: self.transport.is_cut_small(),
+            trusts: self.transport.trusts(),
             ..Plan::at(self.transport.endpoint())
         }
     }
@@ -193,6 +210,7 @@ impl Fixture {
                     connect
                 }
             }
+            listening if self.transport.trusts() => Connect::new(trusting(listening.endpoint().clone())),
             listening => Connect::new(listening.endpoint()),
         };
         let connect = if self.transport.is_direct() {

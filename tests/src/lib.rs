@@ -12,6 +12,7 @@ pub mod mode;
 pub mod process;
 pub mod samples;
 pub mod subject;
+pub mod trust;
 pub mod values;
 #[cfg(unix)]
 pub mod visit;

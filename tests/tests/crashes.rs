@@ -28,7 +28,7 @@ const VARIABLE: &str = "TRANSPORTS_CRASH_POINT";
 /// is passed over in all calls. Bodies that are lent have few.
 fn stride(way: Way) -> usize {
     match way {
-        Way::Messages | Way::Sections => 7,
+        Way::Messages | Way::Sections | Way::Trusting => 7,
         Way::Direct => 3,
     }
 }
@@ -40,11 +40,13 @@ const FIRST: usize = 12;
 const SOON: Duration = Duration::from_secs(1);
 
 /// Each with points of its own.
-const WAYS: [(Transport, Way); 6] = [
+const WAYS: [(Transport, Way); 8] = [
     (Transport::SharedMemory, Way::Messages),
     (Transport::SharedMemory, Way::Sections),
     (Transport::SharedMemory, Way::Direct),
+    (Transport::SharedMemory, Way::Trusting),
     (Transport::UnixName, Way::Sections),
+    (Transport::UnixName, Way::Trusting),
     (Transport::UnixName, Way::Direct),
     // Sections travel inside of bodies there, and these through files.
     (Transport::Pipe, Way::Sections),

@@ -171,6 +171,7 @@ pub struct Message {
     pub body: Vec<u8>,
     /// [`Received::Begun`](crate::Received::Begun) has told of it before.
     pub begun: bool,
-    /// What travelled beside the body, `header.sections` of them. Dropping one gives it back.
+    /// What travelled beside the body, `header.sections` of them. Dropping one gives it back. Some may be this side's own, which the
+    /// other has had to itself: see [`Lease::into_chunk`].
     pub sections: Vec<Lease>,
 }

@@ -240,11 +240,11 @@ pub trait Sender: Send {
     /// [`Sender::try_send_parts`] with sections, at most [`Pool::SECTIONS`], of this port's pool. The other side finds them, in
     /// this order, in [`Message::sections`]. `header.sections` is set by the port from their number.
     ///
-    /// A block may be sent again, and dropped at once: see [`Block`].
+    /// A block may be sent again, unless the other side gets it to itself, and dropped at once: see [`Block`].
     ///
     /// # Errors
-    /// As [`Sender::try_send`]. `Unsupported` if the port carries no sections, there are more than it takes, or one is of
-    /// another pool; `Resource` if the other side cannot be told of a new memory now. Nothing was taken then, and the port
+    /// As [`Sender::try_send`]. `Unsupported` if the port carries no sections, there are more than it takes, one is of
+    /// another pool or connection, or one that is sent once was sent before; `Resource` if the other side cannot be told of a new memory now. Nothing was taken then, and the port
     /// stays usable: send the bytes in a body.
     fn try_send_with(
         &mut self,

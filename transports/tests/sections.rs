@@ -432,6 +432,83 @@ fn many_small_sections_travel() {
     });
 }
 
+/// What is lent whole goes once, when there is room for it, and nowhere else; where the other side may write to it, it comes back as it was taken.
+#[test]
+fn what_the_other_side_gets_to_itself() {
+    over_those_with_sections(|mut client, mut server, pool| {
+        let (other, mut stranger) = memory::pair(1 << 20);
+        let of_another = other.pool.as_ref().unwrap().alloc(1).unwrap().lend().unwrap();
+        let mut chunk = pool.alloc(100_000).unwrap();
+        chunk.copy_from_slice(&body(100_000, 1));
+        let block = chunk.lend().unwrap();
+        let is_intact = |block: &Block, seed: u64, length: usize| {
+            let mut copy = Vec::new();
+            block.append_to(&mut copy).unwrap();
+            assert!(
+                copy == body(length, seed) && block.is_empty() == copy.is_empty() && block[..].is_empty()
+            );
+        };
+        let try_sending = |port: &mut Port, blocks: &[Block]| {
+            let sent = port
+                .sender
+                .try_send_with(&header(9), &[], &mut body(30_000, 2), blocks);
+            sent.map_err(|error| error.kind())
+        };
+        for blocks in [vec![block.clone(), of_another.clone()], vec![of_another.clone()]] {
+            assert_eq!(try_sending(&mut client, &blocks), Err(ErrorKind::Unsupported));
+        }
+        // Until nothing has room, whatever is done for it.
+        let mut messages = 0;
+        while client
+            .sender
+            .try_send_with(&header(1), &[], &mut body(30_000, 2), &[])
+            .unwrap()
+            == Sent::Accepted
+        {
+            messages += 1;
+        }
+        assert_eq!(
+            try_sending(&mut client, std::slice::from_ref(&block)),
+            Ok(Sent::Full)
+        );
+        is_intact(&block, 1, 100_000);
+        for _ in 0..messages {
+            let _ = client.sender.flush().unwrap();
+            assert_eq!(receive(&mut server).body, body(30_000, 2));
+        }
+        send_with(&mut client, header(2), b"", std::slice::from_ref(&block));
+        assert_eq!(
+            try_sending(&mut client, std::slice::from_ref(&block)),
+            Err(ErrorKind::Unsupported)
+        );
+        assert!(block.append_to(&mut Vec::new()).is_err());
+        let mut lease = receive(&mut server).sections.remove(0);
+        assert_eq!(copy_of(&lease), body(100_000, 1));
+        // Between two processes it takes trust on both sides.
+        let Some(bytes) = lease.bytes_mut() else {
+            let lease = lease.send_back().unwrap_err().into_chunk().unwrap_err();
+            drop(lease);
+            return assert_eq!(pool.usage().in_use, 0);
+        };
+        bytes.copy_from_slice(&body(100_000, 3));
+        let place = bytes.as_ptr();
+        let back = lease.send_back().unwrap();
+        is_intact(&back, 3, 100_000);
+        for port in [&mut client, &mut stranger] {
+            assert_eq!(
+                try_sending(port, std::slice::from_ref(&back)),
+                Err(ErrorKind::Unsupported)
+            );
+        }
+        send_with(&mut server, header(3), b"", std::slice::from_ref(&back));
+        let chunk = receive(&mut client).sections.remove(0).into_chunk().unwrap();
+        assert_eq!((chunk.as_ptr(), &chunk[..]), (place, &body(100_000, 3)[..]));
+        assert!(pool.usage().in_use > 0);
+        drop(chunk);
+        assert_eq!(pool.usage().in_use, 0);
+    });
+}
+
 #[test]
 fn a_block_belongs_to_its_connection() {
     let (other, _far) = memory::pair(1000);

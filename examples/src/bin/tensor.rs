@@ -1,11 +1,12 @@
 //! Large tensors, exchanged with a worker that is a child of this program, as one would with a process that does inference.
 //!
-//! Shows what `View` and `Section` are for. The same work is asked for in four ways:
+//! Shows what `View` and `Section` are for. The same work is asked for in five ways:
 //!
 //! - `copied`: a slice of bytes there, a vector back. Each is copied into the message and out of it.
 //! - `section`: memory of the connection, written in place by whoever sends it, and copied once, when it arrives: the other side could still
 //!   change it.
 //! - `trusted`: the same between two programs that trust each other (`Endpoint::trust_peer`), as these do, being one. It is read in place.
+//! - `in place`: between these two, the worker writes its results over what came, and sends that back: no second tensor is needed.
 //! - `sealed`: a tensor that does not change, such as a model's weights, sent again and again. The system keeps everybody from writing
 //!   to it, so that it is read in place without trust.
 //!
@@ -34,6 +35,8 @@ trait Worker {
     async fn apply_copied(&self, tensor: &[u8]) -> Vec<u8>;
     /// The tensor in memory that travels.
     async fn apply(&self, context: &Context, tensor: View<f32>) -> Section<f32>;
+    /// The tensor in memory that travels, and goes back with the results in it.
+    async fn apply_in_place(&self, tensor: Section<f32>) -> Section<f32>;
     /// What all values come to, of a tensor in memory that travels.
     async fn sum(&self, tensor: View<f32>) -> f64;
 }
@@ -67,6 +70,13 @@ impl Worker for Rectifier {
             *result = rectified(*value);
         }
         result
+    }
+
+    async fn apply_in_place(&self, mut tensor: Section<f32>) -> Section<f32> {
+        for value in tensor.iter_mut() {
+            *value = rectified(*value);
+        }
+        tensor
     }
 
     async fn sum(&self, tensor: View<f32>) -> f64 {
@@ -161,12 +171,17 @@ fn exchange(bytes: usize, times: u32) -> Result<(), Failure> {
     let child = format!("exec:{} --trusting-worker {limit}", program.display());
     let trusted = WorkerClient::connect(trusting(Endpoint::try_from(child)?.max_message(limit))).wait()?;
     let uncopied = in_sections("trusted", &trusted)?;
+    let in_place = measure("in place", 2 * bytes, times, |round| {
+        let mut tensor = trusted.alloc_waiting(count).wait()?;
+        write(&mut tensor, round);
+        Ok(sum(&trusted.apply_in_place(tensor).wait()?))
+    })?;
     let mut weights = worker.alloc_sealed(count)?;
     write(&mut weights, 0);
     let expected = sum(&weights);
     let weights = weights.freeze()?;
     let sealed = measure("sealed", bytes, times, |_| Ok(worker.sum(&weights).wait()?))?;
-    if copied == passed && copied == uncopied && sealed == f64::from(times) * expected {
+    if [passed, uncopied, in_place] == [copied; 3] && sealed == f64::from(times) * expected {
         Ok(())
     } else {
         Err("the results differ: what arrived is not what was sent".into())

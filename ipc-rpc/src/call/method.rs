@@ -112,6 +112,8 @@ pub struct Decode<'a> {
     /// Empty afterwards if the value was made of it.
     pub(super) body: &'a mut Vec<u8>,
     pub(super) sections: Vec<Lease>,
+    /// The number of the connection that it came on.
+    pub(super) origin: u64,
 }
 
 impl Decode<'_> {
@@ -132,7 +134,7 @@ impl Decode<'_> {
                 }
             }
         }
-        let sections = delivered(self.sections, self.limits);
+        let sections = delivered(self.sections, self.origin, self.limits);
         let seed = PhantomData::<Owned<S, T>>;
         let value = self.codec.decode_seed(self.body, seed, &budget, sections);
         let value = value.map_err(|error| {
@@ -157,13 +159,13 @@ impl Decode<'_> {
     }
 }
 
-/// What came beside a body, for the decoder: as much of it may be copied as of a body of that size.
-pub(crate) fn delivered(sections: Vec<Lease>, limits: &Limits) -> Option<Delivered> {
+/// What came beside a body on the connection `origin`, for the decoder: as much of it may be copied as of a body of that size.
+pub(crate) fn delivered(sections: Vec<Lease>, origin: u64, limits: &Limits) -> Option<Delivered> {
     if sections.is_empty() {
         return None;
     }
     let bytes = sections.iter().map(Lease::len).sum();
-    Some(Delivered::new(sections, limits.budget(bytes).heap))
+    Some(Delivered::new(sections, origin, limits.budget(bytes).heap))
 }
 
 /// Tells the two types of a `Result` that the macro sees only under an alias.

@@ -26,6 +26,7 @@ impl<M: Method> Call<'_, M> {
                 info,
                 body: &mut Vec::new(),
                 sections: Vec::new(),
+                origin: link.id,
             }),
             Some(Ended::Reply(mut reply)) => {
                 let result = match reply.status {
@@ -35,6 +36,7 @@ impl<M: Method> Call<'_, M> {
                         info,
                         sections: mem::take(&mut reply.sections),
                         body: &mut reply.body,
+                        origin: link.id,
                     }),
                     ReplyStatus::Failed(ErrorKind::Deadline) => {
                         Err(self.timed_out(Some(Duration::from_nanos(reply.extra))))

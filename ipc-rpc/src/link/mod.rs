@@ -56,10 +56,6 @@ pub(crate) fn wishes(port: &Port) -> u32 {
 pub(crate) const IDLE_CAPACITY: usize = 64 << 10;
 
 pub(crate) struct Link {
-    #[cfg_attr(
-        not(feature = "tokio"),
-        expect(dead_code, reason = "only a server counts its connections")
-    )]
     pub(crate) id: u64,
     pub(crate) peer: Peer,
     pub(crate) endpoint: Endpoint,

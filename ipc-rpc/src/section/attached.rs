@@ -1,7 +1,6 @@
 //! What messages carry of sections beside their bodies.
 
 use std::cell::RefCell;
-use std::collections::TryReserveError;
 use std::rc::Rc;
 
 use transports::{Block, Lease, Pool, buffers};
@@ -56,18 +55,21 @@ impl Attached {
     /// Puts the bytes of all of them into the body, where they would have been had nothing been attached.
     ///
     /// # Errors
-    /// There is no memory; nothing has changed then.
-    pub(crate) fn put_into(&mut self, body: &mut Vec<u8>) -> Result<(), TryReserveError> {
+    /// There is no memory, or the other side has one of them to itself already; nothing has changed then.
+    pub(crate) fn put_into(&mut self, body: &mut Vec<u8>) -> Result<(), transports::Error> {
         let mut whole = Vec::new();
-        buffers::reserve(&mut whole, self.length_inside(body.len()))?;
+        buffers::reserve(&mut whole, self.length_inside(body.len()))
+            .map_err(|error| transports::Error::new(transports::ErrorKind::Resource, error.to_string()))?;
         let mut done = 0;
-        let Sections { places, blocks } = self.0.take().map_or_else(Sections::default, |sections| *sections);
-        for (place, block) in places.into_iter().zip(blocks) {
-            whole.extend_from_slice(&body[done..place]);
-            whole.extend_from_slice(&super::wire::inline_head(block.len()));
-            whole.extend_from_slice(&block);
-            done = place + DESCRIPTOR;
+        if let Some(sections) = &self.0 {
+            for (&place, block) in sections.places.iter().zip(&sections.blocks) {
+                whole.extend_from_slice(&body[done..place]);
+                whole.extend_from_slice(&super::wire::inline_head(block.len()));
+                block.append_to(&mut whole)?;
+                done = place + DESCRIPTOR;
+            }
         }
+        self.0 = None;
         whole.extend_from_slice(&body[done..]);
         buffers::give(std::mem::replace(body, whole));
         Ok(())
@@ -79,16 +81,22 @@ impl Attached {
 pub(crate) struct Delivered(Rc<RefCell<Rest>>);
 
 struct Rest {
+    /// The number of the connection that they came on.
+    origin: u64,
     leases: Vec<Option<Lease>>,
     /// Bytes that may still be copied.
     heap: usize,
 }
 
 impl Delivered {
-    /// Sections of which at most `heap` bytes may be copied.
-    pub(crate) fn new(leases: Vec<Lease>, heap: usize) -> Self {
+    /// Sections that came on the connection `origin`, and of which at most `heap` bytes may be copied.
+    pub(crate) fn new(leases: Vec<Lease>, origin: u64, heap: usize) -> Self {
         let leases = leases.into_iter().map(Some).collect();
-        Self(Rc::new(RefCell::new(Rest { leases, heap })))
+        Self(Rc::new(RefCell::new(Rest { origin, leases, heap })))
+    }
+
+    pub(super) fn origin(&self) -> u64 {
+        self.0.borrow().origin
     }
 
     /// Whether a value has taken each of them.

@@ -30,6 +30,12 @@ impl Lender {
         }
     }
 
+    /// The connection's number.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn origin(&self) -> u64 {
+        self.origin
+    }
+
     /// The same for sections of so many bytes and more.
     pub(crate) fn from(self, threshold: usize) -> Self {
         Self { threshold, ..self }
@@ -87,11 +93,11 @@ impl Lender {
         }
     }
 
-    /// A copy in the pool's memory, if there is room for it and it is large enough to be worth it.
+    /// A copy in the pool's memory, if there is room for it and it is large enough to be worth it. The other side gets it to itself.
     pub(super) fn copy(&self, bytes: &[u8]) -> Option<Block> {
         let mut chunk = self.chunk(bytes.len(), false).ok()?;
         chunk.copy_from_slice(bytes);
-        chunk.freeze().ok()
+        chunk.lend().ok()
     }
 
     /// Whether any of the pool's memory is in use: only then can some come back.

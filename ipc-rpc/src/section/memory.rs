@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::mem;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytemuck::Pod;
 use transports::{Block, Chunk, Lease, buffers};
@@ -19,8 +19,11 @@ pub(crate) enum Memory<T: Pod> {
     Chunk { chunk: Chunk, origin: u64 },
     /// The same, written.
     Block { block: Block, origin: u64 },
-    /// Of the other side, read in place: its bytes can be lent.
-    Lease(Lease),
+    /// Of the other side of the connection `origin`, in place: its bytes can be lent.
+    Lease { lease: Lease, origin: u64 },
+    /// On its way out, with all rights to it: nobody looks at it any more but whoever sends it, and takes it from here. The call or
+    /// result that it belongs to is only lent for that.
+    Leaving(Box<Mutex<Memory<T>>>),
     /// The system refused to seal it.
     Lost(Arc<Error>),
 }
@@ -47,8 +50,8 @@ impl<T: Pod> Memory<T> {
             Self::Copied(copied) => cast(copied.bytes()),
             Self::Chunk { chunk, .. } => cast(chunk),
             Self::Block { block, .. } => cast(block),
-            Self::Lease(lease) => lease.bytes().map_or(&[], cast),
-            Self::Lost(_) => &[],
+            Self::Lease { lease, .. } => lease.bytes().map_or(&[], cast),
+            Self::Leaving(_) | Self::Lost(_) => &[],
         }
     }
 
@@ -58,15 +61,65 @@ impl<T: Pod> Memory<T> {
 
     /// The values, to be changed: what others can see is copied before.
     pub(super) fn values_mut(&mut self) -> &mut [T] {
-        if matches!(self, Self::Block { .. } | Self::Lease(_) | Self::Lost(_)) {
+        let is_in_place = match self {
+            Self::Values(_) | Self::Copied(_) | Self::Chunk { .. } => true,
+            Self::Lease { lease, .. } => lease.bytes_mut().is_some(),
+            Self::Block { .. } | Self::Leaving(_) | Self::Lost(_) => false,
+        };
+        if !is_in_place {
             *self = Self::Values(self.values().to_vec());
         }
         match self {
             Self::Values(values) => values,
             Self::Copied(copied) => bytemuck::cast_slice_mut(copied.bytes_mut()),
             Self::Chunk { chunk, .. } => bytemuck::cast_slice_mut(chunk),
-            Self::Block { .. } | Self::Lease(_) | Self::Lost(_) => &mut [],
+            Self::Lease { lease, .. } => lease.bytes_mut().map_or(&mut [], bytemuck::cast_slice_mut),
+            Self::Block { .. } | Self::Leaving(_) | Self::Lost(_) => &mut [],
         }
+    }
+
+    /// Gets it ready to be sent whole, with the right to write to it: where it is memory of a connection and nobody else has it.
+    pub(super) fn leave(&mut self) {
+        let is_alone = match self {
+            Self::Chunk { .. } => true,
+            Self::Lease { lease, .. } => lease.bytes_mut().is_some(),
+            Self::Values(_) | Self::Copied(_) | Self::Block { .. } | Self::Leaving(_) | Self::Lost(_) => {
+                false
+            }
+        };
+        if is_alone {
+            let memory = mem::replace(self, Self::Values(Vec::new()));
+            *self = Self::Leaving(Box::new(Mutex::new(memory)));
+        }
+    }
+
+    /// What is to be sent, with the right to take it, if that is so.
+    pub(super) fn lock(&self) -> Option<MutexGuard<'_, Self>> {
+        match self {
+            Self::Leaving(memory) => Some(memory.lock().unwrap_or_else(PoisonError::into_inner)),
+            _ => None,
+        }
+    }
+
+    /// A block to send on the connection `origin` of what can be sent there whole. Nothing is left here then.
+    pub(super) fn take_block(&mut self, origin: u64) -> Option<Block> {
+        match self {
+            Self::Chunk { origin: own, .. } | Self::Lease { origin: own, .. } if *own == origin => {}
+            _ => return None,
+        }
+        let left = match mem::replace(self, Self::Values(Vec::new())) {
+            Self::Chunk { chunk, .. } => match chunk.lend() {
+                Ok(block) => return Some(block),
+                Err(error) => Self::Lost(Arc::new(error.into())),
+            },
+            Self::Lease { lease, origin } => match lease.send_back() {
+                Ok(block) => return Some(block),
+                Err(lease) => Self::Lease { lease, origin },
+            },
+            other => other,
+        };
+        *self = left;
+        None
     }
 
     /// Ends the writing, so that it can be sent without a copy.
@@ -100,15 +153,22 @@ impl<T: Pod> Memory<T> {
                 block: block.clone(),
                 origin: *origin,
             },
-            Self::Lease(lease) => Self::Lease(lease.clone()),
+            Self::Lease { lease, origin } => Self::Lease {
+                lease: lease.clone(),
+                origin: *origin,
+            },
             Self::Lost(error) => Self::Lost(error.clone()),
-            Self::Values(_) | Self::Copied(_) | Self::Chunk { .. } => Self::Values(self.values().to_vec()),
+            Self::Values(_) | Self::Copied(_) | Self::Chunk { .. } | Self::Leaving(_) => {
+                Self::Values(self.values().to_vec())
+            }
         }
     }
 
-    /// Takes a section of `count` values as it came: in place where its bytes can be lent, else by a copy that `charge` has to allow.
+    /// Takes a section of `count` values as it came on the connection `origin`: in place where its bytes can be lent, else by a copy that
+    /// `charge` has to allow.
     pub(super) fn from_lease(
         lease: Lease,
+        origin: u64,
         count: u64,
         charge: impl FnOnce(usize) -> Result<(), Error>,
     ) -> Result<Self, Error> {
@@ -128,7 +188,11 @@ impl<T: Pod> Memory<T> {
             return Ok(Self::Values(Vec::new()));
         }
         if lease.bytes().is_some_and(is_aligned::<T>) {
-            return Ok(Self::Lease(lease));
+            return Ok(match lease.into_chunk() {
+                // What this side has sent is as it was before, but for its values.
+                Ok(chunk) => Self::Chunk { chunk, origin },
+                Err(lease) => Self::Lease { lease, origin },
+            });
         }
         charge(length)?;
         let mut copied = Copied::with_room::<T>(length)?;
@@ -213,7 +277,8 @@ impl<T: Pod> fmt::Debug for Memory<T> {
             Self::Values(_) | Self::Copied(_) => "private",
             Self::Chunk { .. } => "being written",
             Self::Block { .. } => "written",
-            Self::Lease(_) => "in place",
+            Self::Lease { .. } => "in place",
+            Self::Leaving(_) => "sent",
             Self::Lost(_) => "lost",
         };
         write!(formatter, "{} values, {kind}", self.values().len())

@@ -81,7 +81,11 @@ use memory::Memory;
 /// - One that was received is read in place where nobody can change it any more: memory from `alloc_sealed`, memory of this
 ///   process, and what comes from a peer that the endpoint trusts (`Endpoint::trust_peer`). Otherwise it was copied, once, when it
 ///   arrived, and was given back then.
-/// - Writing to one that is read in place copies it first. So does sending one that was received.
+/// - Writing to one that is read in place copies it first, and so does sending one that was received: but for what one side has to itself.
+/// - A `Section` is handed over whole: nobody on the sending side looks at it any more. In one process, and between two that each trust the other,
+///   the receiver writes to the very memory that was sent. If it sends that back on the same connection, as a `Section` that is a result or
+///   an argument, nothing is copied, and no second memory is taken: `negate` above answers in the memory of the question. The first
+///   sender finds its own memory, to write to and to send once more. A `View` in its place can have clones, and is copied when it is written to.
 ///
 /// A section outlives its call if it is kept. It takes from the sender's budget as long as it is read in place, and comes back when
 /// it is dropped, on whichever thread.
@@ -139,7 +143,8 @@ impl<T: Pod> Deref for Section<T> {
 }
 
 impl<T: Pod> DerefMut for Section<T> {
-    /// Copies the values first if they are read in place, or have been sent.
+    /// Copies the values first if somebody else may look at them: if they are read in place, and this side has them not to itself, or if they
+    /// have been sent.
     fn deref_mut(&mut self) -> &mut [T] {
         self.memory.values_mut()
     }

@@ -87,22 +87,31 @@ struct Content<'a, T: Pod>(&'a Memory<T>);
 
 impl<T: Pod> Serialize for Content<'_, T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.0.check().map_err(S::Error::custom)?;
-        let values = self.0.values();
-        let bytes = self.0.bytes();
+        let mut leaving = self.0.lock();
+        let memory = leaving.as_deref().unwrap_or(self.0);
+        memory.check().map_err(S::Error::custom)?;
+        let count = memory.values().len() as u64;
         let Some(mut outgoing) = OUTGOING.take().filter(|_| !serializer.is_human_readable()) else {
-            return serializer.serialize_bytes(bytes);
+            return serializer.serialize_bytes(memory.bytes());
         };
-        let index = outgoing.attach(self.0);
+        let index = match &mut leaving {
+            Some(leaving) => outgoing.attach_whole(leaving),
+            None => outgoing.attach(self.0),
+        };
         OUTGOING.set(Some(outgoing));
         match index {
             Some(index) => {
                 let mut fields = serializer.serialize_tuple_variant(NAME, 1, VARIANTS[1], 2)?;
-                fields.serialize_field(&(values.len() as u64))?;
+                fields.serialize_field(&count)?;
                 fields.serialize_field(&index)?;
                 fields.end()
             }
-            None => serializer.serialize_newtype_variant(NAME, 0, VARIANTS[0], &Bytes(bytes)),
+            None => {
+                let memory = leaving.as_deref().unwrap_or(self.0);
+                // It may have been lost by the attempt.
+                memory.check().map_err(S::Error::custom)?;
+                serializer.serialize_newtype_variant(NAME, 0, VARIANTS[0], &Bytes(memory.bytes()))
+            }
         }
     }
 }
@@ -143,6 +152,17 @@ impl Outgoing {
             return Err("a message has more sections than it may");
         }
         Ok(self.attached.push(self.place, block.clone()))
+    }
+
+    /// Attaches memory that may leave with all rights to it, if it is worth that. Its index.
+    fn attach_whole<T: Pod>(&mut self, memory: &mut Memory<T>) -> Option<u32> {
+        let lender = self.lender.as_ref()?;
+        if lender.takes(memory.bytes().len()) && self.attached.has_room() {
+            if let Some(block) = memory.take_block(lender.origin) {
+                return Some(self.attached.push(self.place, block));
+            }
+        }
+        self.attach(memory)
     }
 
     /// Attaches a section if it is worth it and there is memory for it. Its index.
@@ -263,7 +283,9 @@ impl<'de, T: Pod> Visitor<'de> for Either<T> {
             0 => content.newtype_variant_seed(Inline(PhantomData)),
             1 => {
                 let (lease, count, delivered) = content.tuple_variant(2, Descriptor(self.0))?;
-                Memory::from_lease(lease, count, |bytes| delivered.charge(bytes)).map_err(A::Error::custom)
+                let origin = delivered.origin();
+                Memory::from_lease(lease, origin, count, |bytes| delivered.charge(bytes))
+                    .map_err(A::Error::custom)
             }
             other => Err(A::Error::custom(format_args!("{other} is no kind of section"))),
         }
@@ -345,7 +367,7 @@ impl<T: Pod> EncodeAs<Section<T>> for SectionOf {
     }
 
     fn settle(value: &mut Section<T>) {
-        value.memory.freeze();
+        value.memory.leave();
     }
 }
 

@@ -11,6 +11,7 @@ use tokio::sync::{Notify, watch};
 
 use super::{Record, Refusal, Second, SecondServer, Seen, Subject, SubjectServer, pattern};
 use crate::meter::{self, Holdings};
+use crate::trust::trusting;
 
 /// How a server is set up. What is not set is as `Server` has it.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -25,6 +26,8 @@ pub struct Plan {
     pub direct_if_large: bool,
     /// `Endpoint::pieces_from`, `piece_of` and `sections_from`, all as low as they go.
     pub shared_from_one: bool,
+    /// `Endpoint::trust_peer`: whoever connects is one of these tests' programs.
+    pub trusts: bool,
     /// Nobody without special rights may look into the process, and it has none.
     pub bare: bool,
     /// `Server::max_in_flight`.
@@ -101,6 +104,9 @@ impl Served {
         }
         if plan.shared_from_one {
             endpoint = endpoint.pieces_from(1).piece_of(1).sections_from(1);
+        }
+        if plan.trusts {
+            endpoint = trusting(endpoint);
         }
         if plan.open {
             endpoint = endpoint.allow_other_users();

@@ -52,6 +52,7 @@ macro_rules! everywhere {
             sections_that_were_not_allocated
             sections_kept_beyond_their_call
             sections_sent_again_and_back
+            sections_answered_where_they_are
             sections_in_one_way_calls
             many_sections_at_once
             sections_above_what_one_message_takes

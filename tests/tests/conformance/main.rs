@@ -95,6 +95,10 @@ transport!(bincode all_shared_memory AllSharedMemory [everywhere shared processe
 transport!(bincode all_shared_unix AllSharedUnix [everywhere shared processes] [awaiting awaiting_shared]);
 #[cfg(target_os = "linux")]
 transport!(bincode all_shared_spawn AllSharedSpawn [everywhere] [awaiting]);
+#[cfg(target_os = "linux")]
+transport!(bincode trusting_shared_memory TrustingSharedMemory [everywhere shared processes] [awaiting awaiting_shared]);
+#[cfg(target_os = "linux")]
+transport!(bincode trusting_unix TrustingUnix [everywhere shared processes] [awaiting awaiting_shared]);
 transport!(bincode pieces_tcp PiecesTcp [everywhere shared processes] [awaiting awaiting_shared]);
 transport!(bincode pieces_pipe PiecesPipe [everywhere shared processes] [awaiting awaiting_shared]);
 transport!(bincode pieces_stdio PiecesStdio [everywhere] [awaiting]);

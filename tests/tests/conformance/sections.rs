@@ -6,7 +6,7 @@ use std::task::{Context, Waker};
 use std::time::Duration;
 
 use ipc_rpc::{Codec, ErrorKind, Section, ServiceClient, View};
-use tests::fixture::{Fixture, TestServer};
+use tests::fixture::{Fixture, TestServer, Transport};
 use tests::samples::{Frame, Pixel, Rejected, SamplesClient};
 use tests::subject::pattern;
 
@@ -202,6 +202,58 @@ pub(crate) async fn sections_sent_again_and_back(f: Fixture) {
     }
     all_is_back(f, &client).await;
     all_is_back(f, &other).await;
+}
+
+/// Where both sides may write to it, the answer is in the memory of the question; where not, nobody notices but by the clock.
+pub(crate) async fn sections_answered_where_they_are(f: Fixture) {
+    let (_server, client) = pair(f).await;
+    let in_place = has_pool(&client) && (f.transport == Transport::Memory || f.transport.trusts());
+    let mut bytes = pattern(large(f) as u64);
+    let mut section = filled(&client, &bytes, false);
+    let place = section.as_ptr();
+    let stays = |section: &[u8]| assert!(!in_place || section.as_ptr() == place, "it was copied");
+    for round in 0..4 {
+        bytes.reverse();
+        section = f.end(client.turn(section)).await.unwrap();
+        assert_eq!(section[..], bytes, "round {round}");
+        stays(&section);
+        // It is this side's to write, and to send again.
+        section[round] ^= 0xff;
+        bytes[round] ^= 0xff;
+        stays(&section);
+    }
+    // As a part of something, and beside what was lent to be read.
+    let view = View::from(filled(&client, &bytes, false));
+    let (first, _, second) = f
+        .end(client.mixed(Some(section), (view.clone(), 9)))
+        .await
+        .unwrap();
+    let first = first.unwrap();
+    stays(&first);
+    assert!(first.iter().eq(bytes.iter().rev()));
+    assert!(second[..] == bytes && view[..] == bytes);
+    // Once others can look at it, it is changed nowhere but in a copy.
+    let shown = View::from(first);
+    stays(&shown);
+    let turned = f.end(client.turn(shown.clone())).await.unwrap();
+    assert_eq!(turned[..], bytes);
+    assert!(shown.iter().eq(bytes.iter().rev()));
+    // What is answered by a view of it goes back to the pool as well.
+    let mut values = client.alloc::<f32>(bytes.len()).unwrap();
+    values.fill(-1.0);
+    match f.end(client.halve(values)).await.unwrap_err() {
+        ipc_rpc::CallError::Service(Rejected { values }) => {
+            assert!(values.iter().all(|&value| value == -1.0))
+        }
+        ipc_rpc::CallError::Rpc(error) => panic!("{error}"),
+    }
+    // What the server makes stays its own: a client that has changed it has a copy, or sends it back.
+    let mut made = f.end(client.make(bytes.len() as u64, false)).await.unwrap();
+    made[0] ^= 0xff;
+    let expected: Vec<u8> = made.iter().rev().copied().collect();
+    assert_eq!(f.end(client.turn(made)).await.unwrap()[..], expected);
+    drop((view, second, shown, turned));
+    all_is_back(f, &client).await;
 }
 
 pub(crate) async fn sections_in_one_way_calls(f: Fixture) {
@@ -463,6 +515,17 @@ pub(crate) async fn sections_of_calls_that_are_dropped(f: Fixture) {
             for _ in 0..polls {
                 let polled = held.as_mut().poll(&mut Context::from_waker(Waker::noop()));
                 assert!(polled.is_pending(), "{polled:?}");
+            }
+        }
+        // An answer that nobody waits for any more has the memory with it.
+        let mut turned = pin!(client.turn(filled(&client, &bytes, false)));
+        for _ in 0..polls {
+            if turned
+                .as_mut()
+                .poll(&mut Context::from_waker(Waker::noop()))
+                .is_ready()
+            {
+                break;
             }
         }
     }

@@ -8,6 +8,8 @@ mod holdings;
 
 mod hostile;
 mod impostors;
+#[cfg(target_os = "linux")]
+mod loans;
 mod messages;
 mod pieces;
 mod raw;

@@ -30,11 +30,11 @@ use crate::shared::{Image, OFFER, WHOLE, answered, meeting, send, things, until_
 use crate::{PROGRAM, serve};
 
 /// Bytes of a memory, and of the words by which its places are given back: 64 places of 64 memories, and the bell, of 4 bytes each.
-const MIB: u64 = 1 << 20;
+pub(super) const MIB: u64 = 1 << 20;
 const WORDS: u64 = ((64 * 64 + 1) * 4_u64).next_multiple_of(4096);
 
 /// Bytes from one place to the next at least.
-const PLACE: u32 = 16 << 10;
+pub(super) const PLACE: u32 = 16 << 10;
 
 /// Kinds of frames.
 const ANNOUNCE: u8 = 1;
@@ -42,13 +42,13 @@ const ANNOUNCE_SEALED: u8 = 2;
 const FORGET: u8 = 3;
 
 /// The flag of what is no message.
-const FRAME: u8 = 0x80;
+pub(super) const FRAME: u8 = 0x80;
 
 fn all_seals() -> SealFlags {
     SealFlags::SHRINK | SealFlags::GROW | SealFlags::FUTURE_WRITE | SealFlags::SEAL
 }
 
-fn memory(length: u64, seals: SealFlags) -> OwnedFd {
+pub(super) fn memory(length: u64, seals: SealFlags) -> OwnedFd {
     let memory = memfd_create("hostile", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING).unwrap();
     rustix::fs::ftruncate(&memory, length).unwrap();
     fcntl_add_seals(&memory, seals).unwrap();
@@ -56,7 +56,7 @@ fn memory(length: u64, seals: SealFlags) -> OwnedFd {
 }
 
 /// As an honest side makes them.
-fn honest() -> [OwnedFd; 2] {
+pub(super) fn honest() -> [OwnedFd; 2] {
     let words = SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL;
     [memory(MIB, all_seals()), memory(WORDS, words)]
 }
@@ -72,7 +72,7 @@ fn announce(kind: u8, segment: u32, generation: u32, length: u64) -> Frame {
     }
 }
 
-fn entry(segment: u32, generation: u32, offset: u32, length: u32) -> [u32; 4] {
+pub(super) fn entry(segment: u32, generation: u32, offset: u32, length: u32) -> [u32; 4] {
     [segment, generation, offset, length]
 }
 
@@ -253,8 +253,13 @@ impl Lie {
 
 /// Runs attacks on a server in a process of its own, with a canary, and looks at what is left.
 fn attack(name: &'static str, transport: Transport, attack: impl FnOnce(&Endpoint) + Send + 'static) {
+    attack_with(name, Plan::at(transport.endpoint()), attack);
+}
+
+/// The same with a server that is set up like that.
+pub(super) fn attack_with(name: &'static str, plan: Plan, attack: impl FnOnce(&Endpoint) + Send + 'static) {
     watchdog::guard(name, move || {
-        let mut server = serve(&Plan::at(transport.endpoint()));
+        let mut server = serve(&plan);
         let endpoint = server.endpoint().clone();
         let canary = SubjectClient::connect(&endpoint).wait().unwrap();
         // What is made once, for whatever stranger, is not counted.
@@ -296,7 +301,7 @@ fn connected(endpoint: &Endpoint) -> UnixStream {
 }
 
 /// One that was let in over the socket alone, and its socket.
-fn introduced_at(endpoint: &Endpoint) -> (Stranger, UnixStream) {
+pub(super) fn introduced_at(endpoint: &Endpoint) -> (Stranger, UnixStream) {
     let socket = connected(endpoint);
     let patience = Some(watchdog::PATIENCE);
     socket.set_read_timeout(patience).unwrap();
@@ -464,8 +469,8 @@ fn memory_that_is_to_shrink_and_leases_that_are_kept() {
     });
 }
 
-/// Takes what a server says of its first memory, and the words by which its places are given back.
-fn words_of(socket: &UnixStream) -> File {
+/// Takes what a server says of its first memory: that, and the words by which its places are given back.
+pub(super) fn descriptors_of(socket: &UnixStream) -> Vec<OwnedFd> {
     let mut header = [0; 32];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
@@ -479,9 +484,13 @@ fn words_of(socket: &UnixStream) -> File {
         RecvAncillaryMessage::ScmRights(rights) => Some(rights),
         _ => None,
     });
-    let mut came: Vec<OwnedFd> = came.flatten().collect();
+    let came: Vec<OwnedFd> = came.flatten().collect();
     assert_eq!(came.len(), 2);
-    came.remove(1).into()
+    came
+}
+
+fn words_of(socket: &UnixStream) -> File {
+    descriptors_of(socket).remove(1).into()
 }
 
 /// Places that are given back twice, more often, or before they came: whoever does so reads what is there by then.

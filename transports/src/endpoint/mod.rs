@@ -168,10 +168,15 @@ impl Endpoint {
     /// Lends sections out in place ([`Lease::bytes`](crate::Lease::bytes)) although the other side could change them, where
     /// they would be copied otherwise. Each side says it for itself, a server for all connections of the endpoint.
     ///
+    /// Where both sides say it, a section that one sends whole ([`Chunk::lend`](crate::Chunk::lend)) is the other's to write to
+    /// ([`Lease::bytes_mut`](crate::Lease::bytes_mut)) and to send back. For that, the memory in which this side makes its sections is not
+    /// sealed against writing by the other. Nothing else of this process can be written by it: the rings of shared memory stay sealed.
+    ///
     /// # Safety
     /// No process at the other end of any connection of this endpoint changes a section that it has sent before this side
-    /// has given it back. Programs that use this crate and have no bug that overwrites memory do not; but whoever the system
-    /// lets connect has to be such a program.
+    /// has given it back, nor looks at one, or lends it again, that it has sent whole. None writes to memory of this side's but to what it was
+    /// lent whole, and to that only until it has given or sent it back, or the connection has ended. Programs that use this crate and have no bug that overwrites
+    /// memory do all of that; but whoever the system lets connect has to be such a program.
     #[must_use]
     pub unsafe fn trust_peer(mut self) -> Self {
         self.peer_trusted = true;

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::socket::QUEUE_LIMIT;
-use crate::{Header, Lease, Message};
+use crate::{Error, Header, Lease, Message};
 
 /// Buffers kept for the next messages: so many, and of so many bytes together, that a few tens of small calls or a
 /// few large bodies in flight need no allocation, and an idle connection holds little.
@@ -48,14 +48,24 @@ pub(super) enum Taken {
 }
 
 impl Lane {
-    /// Takes the message, and leaves a used buffer in place of the body.
-    pub(super) fn put(&self, header: Header, body: &mut Vec<u8>, sections: Vec<Lease>) -> Put {
+    /// Takes the message, and leaves a used buffer in place of the body. `sections` gives what goes beside it, and is asked only if there
+    /// is room, since some of it is given once.
+    ///
+    /// # Errors
+    /// Those of `sections`; nothing was taken then.
+    pub(super) fn put(
+        &self,
+        header: Header,
+        body: &mut Vec<u8>,
+        sections: impl FnOnce() -> Result<Vec<Lease>, Error>,
+    ) -> Result<Put, Error> {
         let mut queue = self.queue();
         let size = Header::SIZE + body.len();
         match queue.room(size) {
             Put::Accepted => {}
-            refused => return refused,
+            refused => return Ok(refused),
         }
+        let sections = sections()?;
         let spare = queue.spare.pop().unwrap_or_default();
         queue.spare_bytes -= spare.capacity();
         queue.bytes += size;
@@ -66,7 +76,7 @@ impl Lane {
             sections,
         });
         self.publish(&queue);
-        Put::Accepted
+        Ok(Put::Accepted)
     }
 
     /// Whether there is room for `size` bytes; if not, [`Lane::take`] will tell when there is.

@@ -28,6 +28,7 @@ pub fn pair(max_message: usize) -> (Port, Port) {
 fn ports(near: &Endpoint, far: &Endpoint) -> (Port, Port) {
     let lanes = [Arc::new(Lane::default()), Arc::new(Lane::default())];
     let doorbells = [Arc::new(Doorbell::new()), Arc::new(Doorbell::new())];
+    let pools = [near, far].map(|endpoint| Pool::private(endpoint.message_limit()));
     let side = |own: usize, other: usize, endpoint: &Endpoint| {
         let side = Arc::new(Side {
             outgoing: Arc::clone(&lanes[own]),
@@ -36,13 +37,14 @@ fn ports(near: &Endpoint, far: &Endpoint) -> (Port, Port) {
             other: Arc::clone(&doorbells[other]),
         });
         let limit = endpoint.message_limit();
-        let pool = Pool::private(limit);
+        let pool = pools[own].clone();
         Port {
             carrier: Carrier::fixed(Scheme::Memory),
             sender: Box::new(MemorySender {
                 side: Arc::clone(&side),
                 limit,
                 pool: pool.clone(),
+                theirs: pools[other].clone(),
                 unannounced: 0,
                 refused: None,
             }),
@@ -80,6 +82,8 @@ struct MemorySender {
     side: Arc<Side>,
     limit: usize,
     pool: Pool,
+    /// The other side's.
+    theirs: Pool,
     /// Bytes that were put and for which the other side's doorbell was not rung yet.
     unannounced: usize,
     /// The size of the message that found no room, until there is room for it.
@@ -134,7 +138,11 @@ impl MemorySender {
     fn put(&mut self, header: Header, body: &mut Vec<u8>, sections: &[Block]) -> Result<Sent, Error> {
         let length = body.len();
         let size = Header::SIZE + length;
-        match self.side.outgoing.put(header, body, self.pool.lend(sections)?) {
+        let lend = || match sections {
+            [] => Ok(Vec::new()),
+            sections => self.pool.lend(&self.theirs, sections),
+        };
+        match self.side.outgoing.put(header, body, lend)? {
             Put::Accepted => {
                 self.pool.count(length, sections);
                 self.unannounced += size;

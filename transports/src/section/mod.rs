@@ -25,6 +25,8 @@
 mod atom;
 mod budget;
 mod keeper;
+mod lease;
+mod loan;
 mod private;
 mod tally;
 mod waiting;
@@ -38,11 +40,15 @@ pub use atom::Atom;
 pub(crate) use budget::{Budget, Charge};
 #[allow(unused_imports, reason = "only where memory is shared")]
 pub(crate) use keeper::{Kept, Watch, note_taken};
+pub use lease::Lease;
+pub(crate) use loan::{Loan, Taken};
 pub(crate) use tally::Tally;
 pub(crate) use waiting::Waiting;
 
-use crate::sys::shm::{SharedBlock, SharedChunk, SharedLease, SharedPool};
+use crate::sys::shm::{SharedBlock, SharedChunk, SharedPool};
 use crate::{Error, ErrorKind};
+use lease::Leased;
+use loan::Unsent;
 use private::Piece;
 
 /// Where this side of a connection takes the memory from that the other side can read. A clone is the same pool.
@@ -76,7 +82,8 @@ enum Writable {
 
 /// Memory of a [`Pool`] that nobody on this side writes any more: a `[u8]` to read, and to send on the connection of its
 /// pool as often as wanted. A clone is another handle of the same memory. Memory of [`Pool::alloc_common`], which both sides write, is
-/// sent as a block, too; as a slice it is empty, since its bytes change while one looks.
+/// sent as a block, too; as a slice it is empty, since its bytes change while one looks. What the other side is to have to itself, of
+/// [`Chunk::lend`] and [`Lease::send_back`], is sent once at most, and is empty as a slice as well.
 ///
 /// The memory is the pool's again when every handle is dropped and the other side has dropped its leases, as many as the
 /// block was sent with messages. A handle can be dropped on any thread, and may outlive the connection.
@@ -90,22 +97,8 @@ pub struct Block {
 enum Frozen {
     Private(Arc<Piece>),
     Shared(SharedBlock),
-}
-
-/// A section that came with a message. A clone is another handle of it.
-///
-/// It is given back when its last handle is dropped, on whichever thread. Whoever keeps it takes from the other side's
-/// budget, but breaks nothing: it may outlive the message's call, and the connection.
-#[derive(Clone)]
-pub struct Lease {
-    memory: Leased,
-    length: usize,
-}
-
-#[derive(Clone)]
-enum Leased {
-    Private(Arc<Piece>),
-    Shared(SharedLease),
+    /// Of [`Chunk::lend`] and [`Lease::send_back`].
+    Unsent(Unsent),
 }
 
 /// Bytes by which each section makes a message's body longer where it is named in a table before that.
@@ -257,16 +250,29 @@ impl Pool {
         Self(PoolKind::Shared(pool))
     }
 
-    /// For a sender inside this process: what the other side gets for these blocks.
-    pub(crate) fn lend(&self, blocks: &[Block]) -> Result<Vec<Lease>, Error> {
-        let lend = |block: &Block| match (&self.0, &block.memory) {
-            (PoolKind::Private(store), Frozen::Private(piece)) if piece.is_of(store) => Ok(Lease {
-                memory: Leased::Private(piece.clone()),
-                length: block.length,
-            }),
-            _ => Err(stranger()),
+    /// For a sender inside this process: what the other side, whose pool is `theirs`, gets for these blocks.
+    pub(crate) fn lend(&self, theirs: &Self, blocks: &[Block]) -> Result<Vec<Lease>, Error> {
+        let (PoolKind::Private(own), PoolKind::Private(theirs)) = (&self.0, &theirs.0) else {
+            return Err(stranger());
         };
-        blocks.iter().map(lend).collect()
+        let taken = Taken::from(blocks)?;
+        for (block, loan) in taken.iter() {
+            let is_ours = match (loan, &block.memory) {
+                (Some(Loan::Chunk(chunk)), _) => {
+                    matches!(&chunk.memory, Writable::Private(piece) if piece.is_of(own))
+                }
+                (Some(Loan::Lease(lease)), _) => {
+                    matches!(&lease.memory, Leased::Private(piece) if piece.is_of(theirs))
+                }
+                (None, Frozen::Private(piece)) => piece.is_of(own),
+                (None, _) => false,
+            };
+            if !is_ours {
+                return Err(stranger());
+            }
+        }
+        let parts = taken.into_parts().into_iter();
+        Ok(parts.filter_map(|(block, loan)| block.passed_on(loan)).collect())
     }
 
     /// For a sender inside this process: counts what was sent.
@@ -300,6 +306,54 @@ impl Chunk {
         };
         Ok(Block { memory, length })
     }
+
+    /// Ends the writing and the reading: the other side gets the memory to itself. It may write to it, if the two sides share a process, or each
+    /// trusts the other ([`Endpoint::trust_peer`](crate::Endpoint::trust_peer)), and send it back ([`Lease::send_back`]); otherwise it
+    /// reads it as it reads any other.
+    ///
+    /// The block can be sent once, whatever its handles. Until then its bytes can be copied ([`Block::append_to`]). Memory of
+    /// [`Pool::alloc_sealed`] is frozen instead.
+    ///
+    /// # Errors
+    /// As [`Chunk::freeze`].
+    pub fn lend(self) -> Result<Block, Error> {
+        let is_sealed = match &self.memory {
+            Writable::Private(piece) => piece.is_sealed(),
+            Writable::Shared(chunk) => chunk.is_draft(),
+        };
+        if is_sealed {
+            return self.freeze();
+        }
+        let length = self.length;
+        Ok(Block::of(Loan::Chunk(self), length))
+    }
+
+    /// One of memory that another process can read.
+    #[allow(dead_code, reason = "only where memory is shared")]
+    pub(crate) fn shared(chunk: SharedChunk, length: usize) -> Self {
+        Self {
+            memory: Writable::Shared(chunk),
+            length,
+        }
+    }
+
+    /// The same the other way round, if that is what it is.
+    #[allow(dead_code, reason = "only where memory is shared")]
+    pub(crate) fn as_shared(&self) -> Option<&SharedChunk> {
+        match &self.memory {
+            Writable::Private(_) => None,
+            Writable::Shared(chunk) => Some(chunk),
+        }
+    }
+
+    /// The same for good.
+    #[allow(dead_code, reason = "only where memory is shared")]
+    pub(crate) fn into_shared(self) -> Option<SharedChunk> {
+        match self.memory {
+            Writable::Private(_) => None,
+            Writable::Shared(chunk) => Some(chunk),
+        }
+    }
 }
 
 impl Block {
@@ -309,7 +363,24 @@ impl Block {
         match &self.memory {
             Frozen::Private(piece) => piece.is_sealed(),
             Frozen::Shared(block) => block.is_sealed(),
+            Frozen::Unsent(_) => false,
         }
+    }
+
+    /// Appends a copy of all bytes. As a slice, a block may be empty that has some: one that the other side gets to itself.
+    ///
+    /// # Errors
+    /// `Unsupported` if the other side has them to itself by now, or if both sides write them; `Resource` if there is no memory for them.
+    pub fn append_to(&self, to: &mut Vec<u8>) -> Result<(), Error> {
+        if self.is_common() {
+            return Err(word_by_word());
+        }
+        reserve(to, self.length)?;
+        match &self.memory {
+            Frozen::Private(_) | Frozen::Shared(_) => to.extend_from_slice(self),
+            Frozen::Unsent(unsent) => unsent.append_to(to)?,
+        }
+        Ok(())
     }
 
     /// Whether it came from [`Pool::alloc_common`]: both sides write to it.
@@ -318,6 +389,7 @@ impl Block {
         match &self.memory {
             Frozen::Private(piece) => piece.is_common(),
             Frozen::Shared(block) => block.is_common(),
+            Frozen::Unsent(_) => false,
         }
     }
 
@@ -327,6 +399,7 @@ impl Block {
         match &self.memory {
             Frozen::Private(piece) => piece.atoms(),
             Frozen::Shared(block) => block.atoms(),
+            Frozen::Unsent(_) => None,
         }
     }
 
@@ -342,116 +415,36 @@ impl Block {
         self.length == 0
     }
 
+    /// What the other side of the same process gets of it. It was judged: there is always something.
+    fn passed_on(&self, loan: Option<Loan>) -> Option<Lease> {
+        let memory = match (loan, &self.memory) {
+            (Some(Loan::Chunk(chunk)), _) => match chunk.memory {
+                Writable::Private(piece) => Leased::Private(Arc::new(piece)),
+                Writable::Shared(_) => return None,
+            },
+            (Some(Loan::Lease(lease)), _) => match lease.memory {
+                Leased::Private(piece) => Leased::Back(Arc::new(Chunk {
+                    memory: Writable::Private(Arc::into_inner(piece)?),
+                    length: self.length,
+                })),
+                Leased::Shared(_) | Leased::Back(_) => return None,
+            },
+            (None, Frozen::Private(piece)) => Leased::Private(piece.clone()),
+            (None, Frozen::Shared(_) | Frozen::Unsent(_)) => return None,
+        };
+        Some(Lease {
+            memory,
+            length: self.length,
+        })
+    }
+
     /// What can be shown to another process, and how many bytes of it.
     #[allow(dead_code, reason = "only where memory is shared")]
     pub(crate) fn shared(&self) -> Option<(&SharedBlock, usize)> {
         match &self.memory {
-            Frozen::Private(_) => None,
+            Frozen::Private(_) | Frozen::Unsent(_) => None,
             Frozen::Shared(block) => Some((block, self.length)),
         }
-    }
-}
-
-impl Lease {
-    /// One of another process's.
-    #[allow(dead_code, reason = "only where memory is shared")]
-    pub(crate) fn shared(lease: SharedLease, length: usize) -> Self {
-        Self {
-            memory: Leased::Shared(lease),
-            length,
-        }
-    }
-
-    /// Bytes.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.length
-    }
-
-    /// Whether it has no bytes.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.length == 0
-    }
-
-    /// Whether it is memory that both sides write: see [`Lease::atoms`]. It has no bytes to lend or to copy.
-    #[must_use]
-    pub fn is_common(&self) -> bool {
-        match &self.memory {
-            Leased::Private(piece) => piece.is_common(),
-            Leased::Shared(lease) => lease.is_common(),
-        }
-    }
-
-    /// The words that both sides write, of memory that the other side took for that, in words of this size. `None` of any other.
-    ///
-    /// They have whatever values the other side gives them, at any time.
-    #[must_use]
-    pub fn atoms<A: Atom>(&self) -> Option<&[A]> {
-        match &self.memory {
-            Leased::Private(piece) => piece.atoms(),
-            Leased::Shared(lease) => lease.atoms(),
-        }
-    }
-
-    /// The bytes in place, where nobody can change them any more: sealed memory, and memory of this process; or where the
-    /// other side was declared to change nothing ([`Endpoint::trust_peer`](crate::Endpoint::trust_peer)). They begin at a
-    /// multiple of [`Chunk::ALIGNMENT`].
-    ///
-    /// `None` where the other side could change them while they are read: take a copy.
-    #[must_use]
-    pub fn bytes(&self) -> Option<&[u8]> {
-        match &self.memory {
-            Leased::Private(piece) if piece.is_common() => None,
-            Leased::Private(piece) => Some(&piece.bytes()[..self.length]),
-            Leased::Shared(lease) => lease.bytes(),
-        }
-    }
-
-    /// Copies the bytes from `offset` on, as many as `to` has. Two copies of the same bytes may differ where
-    /// [`Lease::bytes`] is `None`: judge the copy that is used.
-    ///
-    /// # Errors
-    /// `TooLarge` if the section does not have so many, `Unsupported` if both sides write it; nothing is copied then.
-    pub fn copy_into(&self, offset: usize, to: &mut [u8]) -> Result<(), Error> {
-        self.check(offset, to.len())?;
-        match &self.memory {
-            Leased::Private(piece) => to.copy_from_slice(&piece.bytes()[offset..][..to.len()]),
-            Leased::Shared(lease) => lease.copy_into(offset, to),
-        }
-        Ok(())
-    }
-
-    /// Appends a copy of `length` bytes from `offset` on. As [`Lease::copy_into`], but the room need not be filled before.
-    ///
-    /// # Errors
-    /// As [`Lease::copy_into`]; `Resource` if there is no memory for them.
-    pub fn append_to(&self, offset: usize, length: usize, to: &mut Vec<u8>) -> Result<(), Error> {
-        self.check(offset, length)?;
-        to.try_reserve(length).map_err(|error| {
-            let message = format!("no memory for a copy of {length} bytes of a section");
-            Error::new(ErrorKind::Resource, message).with_source(std::io::Error::other(error))
-        })?;
-        match &self.memory {
-            Leased::Private(piece) => to.extend_from_slice(&piece.bytes()[offset..][..length]),
-            Leased::Shared(lease) => lease.append_to(offset, length, to),
-        }
-        Ok(())
-    }
-
-    fn check(&self, offset: usize, length: usize) -> Result<(), Error> {
-        if self.is_common() {
-            let message = "memory that both sides write is read word by word";
-            return Err(Error::new(ErrorKind::Unsupported, message));
-        }
-        if offset <= self.length && length <= self.length - offset {
-            return Ok(());
-        }
-        let message = format!(
-            "a section of {} bytes has no {length} bytes from byte {offset} on",
-            self.length
-        );
-        Err(Error::new(ErrorKind::TooLarge, message))
     }
 }
 
@@ -486,6 +479,7 @@ impl Deref for Block {
                 let bytes = block.bytes();
                 &bytes[..self.length.min(bytes.len())]
             }
+            Frozen::Unsent(_) => &[],
         }
     }
 }
@@ -508,10 +502,16 @@ impl fmt::Debug for Block {
     }
 }
 
-impl fmt::Debug for Lease {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "Lease({} bytes)", self.length)
-    }
+fn reserve(to: &mut Vec<u8>, length: usize) -> Result<(), Error> {
+    to.try_reserve(length).map_err(|error| {
+        let message = format!("no memory for a copy of {length} bytes of a section");
+        Error::new(ErrorKind::Resource, message).with_source(std::io::Error::other(error))
+    })
+}
+
+fn word_by_word() -> Error {
+    let message = "memory that both sides write is read word by word";
+    Error::new(ErrorKind::Unsupported, message)
 }
 
 /// The error for blocks that a port cannot take: it carries none, or more than one message can have.

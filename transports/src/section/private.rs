@@ -205,6 +205,11 @@ impl Piece {
         self.sealed
     }
 
+    /// Whoever has it to himself may write to it.
+    pub(super) fn is_writable(&self) -> bool {
+        !self.sealed && !self.is_common()
+    }
+
     pub(super) fn is_common(&self) -> bool {
         self.common.is_some()
     }

@@ -108,6 +108,10 @@ impl SharedChunk {
         match *self {}
     }
 
+    pub(crate) fn is_draft(&self) -> bool {
+        match *self {}
+    }
+
     pub(crate) fn freeze(self) -> Result<SharedBlock, Error> {
         match self {}
     }
@@ -141,6 +145,10 @@ impl SharedLease {
     }
 
     pub(crate) fn bytes(&self) -> Option<&[u8]> {
+        match *self {}
+    }
+
+    pub(crate) fn bytes_mut(&mut self) -> Option<&mut [u8]> {
         match *self {}
     }
 

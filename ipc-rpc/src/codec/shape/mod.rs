@@ -39,7 +39,8 @@ pub trait EncodeAs<T: ?Sized> {
     /// Whatever the serializer or the value complains about.
     fn serialize<S: Serializer>(value: &T, serializer: S) -> Result<S::Ok, S::Error>;
 
-    /// Gets sections ready to be sent without a copy, before the value is lent to a serializer.
+    /// Gets sections ready to be sent without a copy, before the value is lent to a serializer: which takes them out of it, so that it is no
+    /// value to look at any more.
     fn settle(value: &mut T) {
         let _ = value;
     }

@@ -14,6 +14,8 @@ struct ModelPlace {
     bytes: UnsafeCell<u64>,
     word: AtomicU32,
     arrived: AtomicU32,
+    /// How often it has come back with a message.
+    sent_back: AtomicU32,
     /// Somebody waits for it to be back.
     wanted: AtomicU32,
     rings: AtomicU32,
@@ -49,6 +51,7 @@ impl ModelPlace {
             bytes: UnsafeCell::new(0),
             word: AtomicU32::new(0),
             arrived: AtomicU32::new(0),
+            sent_back: AtomicU32::new(0),
             wanted: AtomicU32::new(0),
             rings: AtomicU32::new(0),
         })
@@ -84,8 +87,15 @@ impl ModelPlace {
 
 struct ModelLease {
     place: Arc<ModelPlace>,
-    #[expect(dead_code, reason = "it is dropped")]
     giving_back: GivingBack<ModelPlace>,
+}
+
+impl ModelLease {
+    /// Says with a message that the other side has it again.
+    fn send_back(self) {
+        self.giving_back.tell_instead();
+        self.place.sent_back.fetch_add(1, Ordering::Release);
+    }
 }
 
 /// A place that was sent twice is written again only when both leases are gone, one of which is dropped on another thread.
@@ -183,6 +193,47 @@ fn a_place_goes_to_and_fro() {
                 thread::yield_now();
             }
         }
+        receiver.join().unwrap();
+    });
+}
+
+/// A place that the other side has to itself is written there, and comes back with a message, or, for want of one, by its word: it is written
+/// here again only then, and with what was written there.
+#[test]
+fn a_place_is_written_in_turn() {
+    model(|| {
+        let place = ModelPlace::new();
+        let mut sent = Sent::default();
+        place.send(&mut sent, 1, 1);
+        let receiver = {
+            let place = Arc::clone(&place);
+            thread::spawn(move || {
+                let lease = place.lease(1).unwrap();
+                assert_eq!(place.read(), 1);
+                place.write(2);
+                lease.send_back();
+                // The second time is not for a message.
+                while place.arrived.load(Ordering::Acquire) < 2 {
+                    thread::yield_now();
+                }
+                let lease = place.lease(2).unwrap();
+                assert_eq!(place.read(), 3);
+                place.write(4);
+                drop(lease);
+            })
+        };
+        while place.sent_back.load(Ordering::Acquire) == 0 {
+            assert!(!sent.is_back(&*place, 0), "the word says nothing of it");
+            thread::yield_now();
+        }
+        sent.came_back();
+        assert!(sent.is_back(&*place, 0), "nobody else has it");
+        assert_eq!(place.read(), 2);
+        place.send(&mut sent, 3, 1);
+        while !sent.is_back(&*place, 0) {
+            thread::yield_now();
+        }
+        assert_eq!(place.read(), 4);
         receiver.join().unwrap();
     });
 }

@@ -6,14 +6,14 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::lease::{Memory, PeerSegment, SharedLease};
-use super::pool::word;
+use super::lease::{Memory, PeerSegment, SharedLease, Trust};
+use super::pool::{SharedPool, word};
 use super::returns::WORDS;
-use super::wire::{Access, ENTRY, Entry, Frame, is_frame};
+use super::wire::{Access, ENTRY, Entry, Frame, Lending, is_frame};
 use super::{SEGMENT, SEGMENTS};
 use crate::crash::crash_point;
 use crate::sys::{Arrival, CommonMemory, PeerMemory, SealedMemory, SharedWords, Stream, close_elsewhere};
-use crate::{Error, ErrorKind, Header, Lease, Message, Pool};
+use crate::{Chunk, Error, ErrorKind, Header, Lease, Message, Pool};
 
 /// Descriptors that may wait for what is said about them: those of two announcements.
 const WAITING: usize = 4;
@@ -35,6 +35,8 @@ pub(crate) struct Inbox {
     /// The longest section, in bytes.
     limit: usize,
     trusted: bool,
+    /// What this side has made, and the other may send back.
+    pool: SharedPool,
 }
 
 struct Known {
@@ -43,8 +45,10 @@ struct Known {
 }
 
 impl Inbox {
-    pub(super) fn new(limit: usize, trusted: bool) -> Self {
+    /// One of the side that has this pool.
+    pub(super) fn new(pool: &SharedPool, limit: usize, trusted: bool) -> Self {
         Self {
+            pool: pool.clone(),
             known: Vec::new(),
             words: None,
             mapped: Arc::default(),
@@ -53,6 +57,11 @@ impl Inbox {
             limit,
             trusted,
         }
+    }
+
+    /// What counts the bytes that are mapped of the other side's memory, and of nobody else's.
+    pub(super) fn mapped(&self) -> &Arc<AtomicUsize> {
+        &self.mapped
     }
 
     /// As [`Stream::receive`]; what comes with the bytes is kept.
@@ -91,7 +100,7 @@ impl Inbox {
     /// `Protocol` if it lies where nothing is.
     pub(crate) fn piece(&self, header: &Header) -> Result<Option<(Lease, u64)>, Error> {
         match Frame::read(header) {
-            Some(Frame::Piece { lane, entry }) => Ok(Some((self.lease(entry)?, lane))),
+            Some(Frame::Piece { lane, entry }) => Ok(Some((self.lease(entry, Lending::Shared)?, lane))),
             _ => Ok(None),
         }
     }
@@ -181,6 +190,7 @@ impl Inbox {
             .ok_or_else(|| refused("a memory comes without its descriptors"))?;
         Ok(match access {
             Access::Owner => Memory::Pooled(PeerMemory::attach(memory.as_fd(), length)?),
+            Access::InTurn => Memory::Pooled(PeerMemory::attach_open(memory.as_fd(), length, self.trusted)?),
             Access::Nobody => Memory::Sealed(SealedMemory::attach(memory.as_fd(), length)?),
             Access::Both(word) => {
                 Memory::Common(CommonMemory::attach(memory.as_fd(), length, usize::from(word))?)
@@ -195,7 +205,8 @@ impl Inbox {
         let entries = message.body.chunks_exact(ENTRY).take(count);
         entries
             .filter_map(|bytes| bytes.first_chunk())
-            .any(|bytes| self.find(Entry::from_bytes(bytes)).is_none())
+            .map(|bytes| Entry::from_bytes(bytes).lending())
+            .any(|(lending, entry)| lending != Lending::Back && self.find(entry).is_none())
     }
 
     /// Takes the table from the front of a message's body, and puts what it names beside it.
@@ -211,17 +222,23 @@ impl Inbox {
         let size = count * ENTRY;
         let table = message.body.get(..size);
         let table = table.ok_or_else(|| refused("a message has no room for as many as it has"))?;
-        let entries: Vec<Entry> = table
+        let entries: Vec<(Lending, Entry)> = table
             .chunks_exact(ENTRY)
             .filter_map(|bytes| bytes.first_chunk())
-            .map(Entry::from_bytes)
+            .map(|bytes| Entry::from_bytes(bytes).lending())
             .collect();
         let apart = |at: usize| entries[..at].iter().all(|other| is_apart(&entries[at], other));
         if !(0..entries.len()).all(apart) {
             return Err(refused("two of a message overlap"));
         }
-        for entry in entries {
-            message.sections.push(self.lease(entry)?);
+        for (lending, entry) in entries {
+            let lease = match lending {
+                Lending::Back => {
+                    Lease::back(Chunk::shared(self.pool.take_back(entry)?, entry.length as usize))
+                }
+                lending => self.lease(entry, lending)?,
+            };
+            message.sections.push(lease);
         }
         message.body.drain(..size);
         // What is left of a length of 32 bits.
@@ -229,7 +246,7 @@ impl Inbox {
         Ok(())
     }
 
-    fn lease(&self, entry: Entry) -> Result<Lease, Error> {
+    fn lease(&self, entry: Entry, lending: Lending) -> Result<Lease, Error> {
         let (Some(known), Some(words)) = (self.find(entry), &self.words) else {
             return Err(refused("one is in a memory that is not known"));
         };
@@ -248,7 +265,12 @@ impl Inbox {
         }
         let word = word(entry.segment as usize, offset);
         let segment = known.segment.clone();
-        let lease = SharedLease::new(segment, offset, length, self.trusted, words, word);
+        let trust = match (&segment.memory, lending) {
+            _ if !self.trusted => Trust::None,
+            (Memory::Pooled(memory), Lending::Alone) if memory.is_open() => Trust::Absent,
+            _ => Trust::Constant,
+        };
+        let lease = SharedLease::new(segment, entry, trust, words, word);
         Ok(Lease::shared(lease, length))
     }
 
@@ -333,13 +355,17 @@ pub(crate) enum Listened {
     Ended,
 }
 
-/// Whether two sections have no byte in common, or are one and the same place, sent twice.
-fn is_apart(one: &Entry, other: &Entry) -> bool {
+/// Whether two sections have no byte in common, or are one and the same place, sent twice for both to read.
+fn is_apart(one: &(Lending, Entry), other: &(Lending, Entry)) -> bool {
     let end = |entry: &Entry| u64::from(entry.offset) + u64::from(entry.length);
-    one.segment != other.segment
-        || one.offset == other.offset
-        || u64::from(one.offset) >= end(other)
-        || u64::from(other.offset) >= end(one)
+    let is_back = |lending: Lending| lending == Lending::Back;
+    let ((how, one), (other_how, other)) = (*one, *other);
+    let is_shared = how == Lending::Shared && other_how == Lending::Shared;
+    is_back(how) != is_back(other_how)
+        || one.segment != other.segment
+        || one.offset == other.offset && is_shared
+        || u64::from(one.offset) >= end(&other)
+        || u64::from(other.offset) >= end(&one)
 }
 
 fn refused(rule: &str) -> Error {

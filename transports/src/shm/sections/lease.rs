@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::returns::GivingBack;
+use super::wire::Entry;
 use crate::section::Atom;
 use crate::sys::shm::copy;
 use crate::sys::{CommonMemory, PeerMemory, SealedMemory, SharedWords};
@@ -49,29 +50,36 @@ pub(crate) struct SharedLease(Arc<Inner>);
 struct Inner {
     /// Dropped first, so that a segment is gone here when the other side learns that nobody uses it.
     segment: Arc<PeerSegment>,
-    offset: usize,
-    length: usize,
-    /// The other side was declared to change nothing that it has sent.
-    trusted: bool,
-    _giving_back: GivingBack<SharedWords>,
+    entry: Entry,
+    trust: Trust,
+    giving_back: GivingBack<SharedWords>,
+}
+
+/// What the other side was declared to do.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Trust {
+    /// Anything, at any time.
+    None,
+    /// It changes nothing that it has sent.
+    Constant,
+    /// It does not even look at what it has sent, since this side has that to itself, and may write to it.
+    Absent,
 }
 
 impl SharedLease {
-    /// The bytes from `offset` on, which the caller has checked to lie in the segment. It is given back at `word`.
+    /// What an entry names, which the caller has checked to lie in the segment. It is given back at `word`.
     pub(super) fn new(
         segment: Arc<PeerSegment>,
-        offset: usize,
-        length: usize,
-        trusted: bool,
+        entry: Entry,
+        trust: Trust,
         words: &Arc<SharedWords>,
         word: usize,
     ) -> Self {
         Self(Arc::new(Inner {
             segment,
-            offset,
-            length,
-            trusted,
-            _giving_back: GivingBack::new(words, word),
+            entry,
+            trust,
+            giving_back: GivingBack::new(words, word),
         }))
     }
 
@@ -79,15 +87,48 @@ impl SharedLease {
     pub(crate) fn bytes(&self) -> Option<&[u8]> {
         let inner = &*self.0;
         let bytes = match &inner.segment.memory {
-            Memory::Sealed(memory) => &memory.bytes()[inner.offset..][..inner.length],
-            Memory::Pooled(memory) if inner.trusted => {
+            Memory::Sealed(memory) => &memory.bytes()[inner.offset()..][..inner.length()],
+            Memory::Pooled(memory) if inner.trust != Trust::None => {
                 // SAFETY: whoever made the connection has promised that the other side changes nothing before it is given
-                // back, which happens when this is dropped.
-                unsafe { memory.bytes(inner.offset, inner.length) }
+                // back, which happens when this is dropped. This side writes to it through `bytes_mut` only, which borrows
+                // mutably the one handle that there is then.
+                unsafe { memory.bytes(inner.offset(), inner.length()) }
             }
             Memory::Pooled(_) | Memory::Common(_) => return None,
         };
         Some(bytes)
+    }
+
+    /// In place, to be written, if this side has it to itself, by this handle alone.
+    pub(crate) fn bytes_mut(&mut self) -> Option<&mut [u8]> {
+        let inner = Arc::get_mut(&mut self.0)?;
+        match &inner.segment.memory {
+            // A fork has the same memory as its parent, who goes on to use it.
+            Memory::Pooled(memory) if inner.trust == Trust::Absent && inner.giving_back.is_here() => {
+                // SAFETY: whoever made the connection has promised that the other side neither reads nor writes what this one
+                // has to itself, nor lends it a second time, before it is given or sent back. This is its only handle,
+                // and borrowed mutably.
+                Some(unsafe { memory.bytes_mut(inner.offset(), inner.length()) })
+            }
+            Memory::Pooled(_) | Memory::Sealed(_) | Memory::Common(_) => None,
+        }
+    }
+
+    /// Whether it came from a side whose segments are counted there.
+    pub(super) fn is_of(&self, mapped: &Arc<AtomicUsize>) -> bool {
+        Arc::ptr_eq(&self.0.segment.mapped, mapped)
+    }
+
+    /// Where it is, as the other side is told.
+    pub(super) fn entry(&self) -> Entry {
+        self.0.entry
+    }
+
+    /// Ends it without giving it back: a message says that it is.
+    pub(super) fn sent_back(self) {
+        if let Some(inner) = Arc::into_inner(self.0) {
+            inner.giving_back.tell_instead();
+        }
     }
 
     /// Both sides write it.
@@ -99,7 +140,7 @@ impl SharedLease {
     pub(crate) fn atoms<A: Atom>(&self) -> Option<&[A]> {
         let inner = &*self.0;
         match &inner.segment.memory {
-            Memory::Common(memory) => memory.atoms(inner.offset, inner.length),
+            Memory::Common(memory) => memory.atoms(inner.offset(), inner.length()),
             Memory::Pooled(_) | Memory::Sealed(_) => None,
         }
     }
@@ -126,13 +167,24 @@ impl SharedLease {
     fn at(&self, offset: usize, length: usize) -> *const u8 {
         let inner = &*self.0;
         assert!(
-            offset <= inner.length && length <= inner.length - offset,
+            offset <= inner.length() && length <= inner.length() - offset,
             "a section is read within its bounds"
         );
         match &inner.segment.memory {
-            Memory::Pooled(memory) => memory.at(inner.offset + offset, length),
-            Memory::Sealed(memory) => memory.bytes()[inner.offset + offset..][..length].as_ptr(),
-            Memory::Common(memory) => memory.at(inner.offset + offset, length),
+            Memory::Pooled(memory) => memory.at(inner.offset() + offset, length),
+            Memory::Sealed(memory) => memory.bytes()[inner.offset() + offset..][..length].as_ptr(),
+            Memory::Common(memory) => memory.at(inner.offset() + offset, length),
         }
+    }
+}
+
+impl Inner {
+    fn offset(&self) -> usize {
+        self.entry.offset as usize
+    }
+
+    /// Bytes.
+    fn length(&self) -> usize {
+        self.entry.length as usize
     }
 }

@@ -9,6 +9,10 @@
 //! call, works on any thread, and when the connection is idle or full. What it costs: the sender learns of it only when it
 //! looks, which it does when it needs room.
 //!
+//! Between sides that trust each other, a place can be lent whole ([`loans`]): the other side has it to itself then, may write to it, and can send
+//! it back with a message of its own, which is how one answers in the request's own memory. For that, segments of a side that trusts the
+//! other are not sealed against writing, and mapped for it by a side that trusts, too.
+//!
 //! A segment that is not needed any more is forgotten by both sides: there is a message for that, and one to announce a
 //! segment. They travel in a stream between the messages, and on the socket beside a ring, always before the
 //! first message that depends on them.
@@ -24,16 +28,20 @@
 //!
 //! | file | what is in it |
 //! |---|---|
-//! | `pool` | what this side has made, and who has which part of it |
+//! | `pool` | what this side has made, and which part of it is free or lent |
+//! | `handle` | who has which part on this side |
 //! | `pieces` | a part of it, while it is written, and when it can be sent |
 //! | `outbox` | for the half of a port that sends: telling the other side |
 //! | `inbox` | for the half that receives: what the other side has told, and judging it |
 //! | `lease` | what came |
+//! | `loans` | what the other side has to itself, and sends back |
 //! | `returns` | the words |
 //! | `wire` | tables and announcements |
 
+mod handle;
 mod inbox;
 mod lease;
+mod loans;
 mod outbox;
 mod pieces;
 mod pool;
@@ -74,8 +82,9 @@ pub(crate) fn attach(
     if meeting::reason_against(peer).is_some() || !stream.carries_descriptors() {
         return None;
     }
-    let pool = SharedPool::new(endpoint.message_limit());
-    let outbox = Outbox::new(&pool);
-    let inbox = Inbox::new(endpoint.message_limit(), endpoint.is_peer_trusted());
+    let (limit, trusting) = (endpoint.message_limit(), endpoint.is_peer_trusted());
+    let pool = SharedPool::new(limit, trusting);
+    let inbox = Inbox::new(&pool, limit, trusting);
+    let outbox = Outbox::new(&pool, &inbox);
     Some((Pool::shared(pool), outbox, inbox))
 }

@@ -2,29 +2,38 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 
-use super::SharedChunk;
 use super::pool::{Place, SharedPool, State};
-use super::wire::{Access, ENTRY, Entry, Frame};
+use super::wire::{Access, ENTRY, Entry, Frame, Lending};
+use super::{Inbox, SharedChunk};
 use crate::crash::crash_point;
-use crate::section::stranger;
+use crate::section::{Loan, Taken, stranger};
 use crate::sys::Stream;
-use crate::{Block, Error, ErrorKind, Header};
+use crate::{Block, Chunk, Error, ErrorKind, Header};
 
 /// What the sender of a port has of its pool. The pool ends with it.
-pub(crate) struct Outbox(SharedPool);
+pub(crate) struct Outbox {
+    pool: SharedPool,
+    /// What counts the memory that this connection's other side has sent.
+    mapped: Arc<AtomicUsize>,
+}
 
 impl Outbox {
-    pub(super) fn new(pool: &SharedPool) -> Self {
-        Self(pool.clone())
+    /// That of the connection whose other half receives with `inbox`.
+    pub(super) fn new(pool: &SharedPool, inbox: &Inbox) -> Self {
+        Self {
+            pool: pool.clone(),
+            mapped: inbox.mapped().clone(),
+        }
     }
 
     /// Whether [`Outbox::hand_over`] would have to say something about segments first.
     pub(crate) fn has_to_announce(&self, blocks: &[Block]) -> bool {
-        let mut state = self.0.state();
-        blocks.iter().filter_map(Block::shared).any(|(block, _)| {
-            let segment = state.segment(block.handle().place());
-            segment.is_some_and(|segment| !segment.announced)
+        blocks.iter().filter_map(place_of).any(|place| {
+            let mut state = self.pool.state();
+            state.segment(place).is_some_and(|segment| !segment.announced)
         })
     }
 
@@ -32,35 +41,61 @@ impl Outbox {
     /// not know are announced on the stream before, where nothing else may be half sent.
     ///
     /// # Errors
-    /// `Unsupported` for blocks of other pools, `Resource` if nothing can be announced now. Nothing was handed over then.
+    /// `Unsupported` for blocks of other pools, and for what was sent that can be sent once; `Resource` if nothing can be announced now.
+    /// Nothing was handed over then.
     pub(crate) fn hand_over(&self, stream: &Stream, blocks: &[Block]) -> Result<Vec<u8>, Error> {
-        let shared = |block| Block::shared(block).filter(|(block, _)| block.is_of(&self.0));
-        let Some(blocks): Option<Vec<_>> = blocks.iter().map(shared).collect() else {
-            return Err(stranger());
-        };
-        let mut state = self.0.state();
-        for (block, _) in &blocks {
-            self.announce(&mut state, block.handle().place(), block.access(), stream)?;
+        let taken = Taken::from(blocks)?;
+        let announced: Vec<_> = taken
+            .iter()
+            .map(|part| self.judge(part))
+            .collect::<Result<_, _>>()?;
+        let mut state = self.pool.state();
+        for (place, access) in announced.into_iter().flatten() {
+            let access = access.unwrap_or_else(|| state.access());
+            self.announce(&mut state, place, access, stream)?;
         }
         crash_point!();
         let mut table = Vec::with_capacity(ENTRY * blocks.len());
-        for (block, length) in blocks {
-            let place = block.handle().place();
-            state.count_sent(place);
-            table.extend(state.entry(place, length).into_iter().flat_map(Entry::to_bytes));
+        for (block, loan) in taken.into_parts() {
+            let entry = hand_over_one(&mut state, block, loan);
+            table.extend(entry.into_iter().flat_map(Entry::to_bytes));
         }
         crash_point!();
         Ok(table)
     }
 
+    /// The place of a block, or of what was taken out of it, and who can write to it if that is said of it alone. Nothing of what is the other
+    /// side's.
+    ///
+    /// # Errors
+    /// It is of another connection.
+    fn judge(&self, part: (&Block, Option<&Loan>)) -> Result<Option<(Place, Option<Access>)>, Error> {
+        match part {
+            (_, Some(Loan::Lease(lease))) => {
+                let lease = lease.as_shared().filter(|lease| lease.is_of(&self.mapped));
+                lease.map(|_| None)
+            }
+            (_, Some(Loan::Chunk(chunk))) => {
+                let chunk = chunk.as_shared().map(SharedChunk::handle);
+                let chunk = chunk.filter(|handle| handle.is_of(&self.pool));
+                chunk.map(|handle| Some((handle.place(), None)))
+            }
+            (block, None) => {
+                let block = block.shared().filter(|(block, _)| block.is_of(&self.pool));
+                block.map(|(block, _)| Some((block.handle().place(), block.access())))
+            }
+        }
+        .ok_or_else(stranger)
+    }
+
     /// Memory for a piece of a body, if there is some now.
     pub(crate) fn piece(&self, bytes: usize) -> Option<SharedChunk> {
-        self.0.take_piece(bytes)
+        self.pool.take_piece(bytes)
     }
 
     /// Whether the other side knows the memory in which a piece lies, so that [`Outbox::hand_over_piece`] says nothing on the stream.
     pub(crate) fn is_known(&self, chunk: &SharedChunk) -> bool {
-        let mut state = self.0.state();
+        let mut state = self.pool.state();
         let segment = state.segment(chunk.handle().place());
         segment.is_some_and(|segment| segment.announced)
     }
@@ -79,8 +114,9 @@ impl Outbox {
         stream: &Stream,
     ) -> Result<Option<Header>, Error> {
         let place = chunk.handle().place();
-        let mut state = self.0.state();
-        match self.announce(&mut state, place, Access::Owner, stream) {
+        let mut state = self.pool.state();
+        let access = state.access();
+        match self.announce(&mut state, place, access, stream) {
             Err(error) if error.kind() == ErrorKind::Resource => return Ok(None),
             told => told?,
         }
@@ -134,7 +170,7 @@ impl Outbox {
     /// Whether there is something for [`Outbox::tell`].
     #[inline]
     pub(crate) fn has_unsent(&self) -> bool {
-        self.0.has_unsent()
+        self.pool.has_unsent()
     }
 
     /// Tells the other side what it has to forget, on the stream, where nothing else may be half sent. False: the stream
@@ -143,7 +179,7 @@ impl Outbox {
     /// # Errors
     /// The stream is broken.
     pub(crate) fn tell(&self, stream: &Stream) -> Result<bool, Error> {
-        self.forget(&mut self.0.state(), stream)
+        self.forget(&mut self.pool.state(), stream)
     }
 
     fn forget(&self, state: &mut State, stream: &Stream) -> Result<bool, Error> {
@@ -159,20 +195,58 @@ impl Outbox {
             }
             state.forgotten.clear();
         }
-        self.0.note_sent();
+        self.pool.note_sent();
         Ok(true)
     }
 
     /// Counts a message that was sent.
     #[inline]
     pub(crate) fn count(&self, body: usize, blocks: &[Block]) {
-        self.0.tally().count(body, blocks);
+        self.pool.tally().count(body, blocks);
     }
 }
 
 impl Drop for Outbox {
     fn drop(&mut self) {
-        self.0.end();
+        self.pool.end();
+    }
+}
+
+/// Where a block is that can be announced.
+fn place_of(block: &Block) -> Option<Place> {
+    let shared = block.shared().map(|(block, _)| block.handle().place());
+    let of_chunk = |chunk: &Chunk| chunk.as_shared().map(|chunk| chunk.handle().place());
+    shared.or_else(|| block.look(of_chunk).flatten())
+}
+
+/// Counts a block, or what was taken out of it, as sent; how the other side is told of it. Everything was judged before.
+fn hand_over_one(state: &mut State, block: &Block, loan: Option<Loan>) -> Option<Entry> {
+    match loan {
+        None => {
+            let (block, length) = block.shared()?;
+            let place = block.handle().place();
+            state.count_sent(place);
+            state.entry(place, length)
+        }
+        Some(Loan::Chunk(chunk)) => {
+            let place = chunk.into_shared()?.give_up();
+            state.count_sent(place);
+            let entry = state.entry(place, block.len())?;
+            if state.is_trusting() {
+                state.lend(place, block.len());
+                Some(entry.lent(Lending::Alone))
+            } else {
+                state.wait_for(place);
+                Some(entry)
+            }
+        }
+        Some(Loan::Lease(lease)) => {
+            let lease = lease.into_shared()?;
+            let entry = lease.entry().lent(Lending::Back);
+            crash_point!();
+            lease.sent_back();
+            Some(entry)
+        }
     }
 }
 

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use super::pool::{Handle, SharedPool};
+use super::handle::Handle;
+use super::pool::{Place, SharedPool};
 use super::wire::Access;
 use crate::Error;
 use crate::section::Atom;
@@ -75,6 +76,16 @@ impl SharedChunk {
         &self.handle
     }
 
+    /// The place, which the other side is to have to itself.
+    pub(super) fn give_up(self) -> Place {
+        self.handle.give_up()
+    }
+
+    /// It is to be sealed when it is written.
+    pub(crate) fn is_draft(&self) -> bool {
+        matches!(self.memory, Writable::Draft(_))
+    }
+
     /// Ends the writing.
     pub(crate) fn freeze(self) -> Result<SharedBlock, Error> {
         let Self {
@@ -135,12 +146,12 @@ impl SharedBlock {
         }
     }
 
-    /// Who can write to it, as the other side is told.
-    pub(super) fn access(&self) -> Access {
+    /// Who can write to it, as the other side is told, if it has a memory of its own.
+    pub(super) fn access(&self) -> Option<Access> {
         match &self.0.memory {
-            Frozen::Pooled { .. } => Access::Owner,
-            Frozen::Sealed(_) => Access::Nobody,
-            Frozen::Common(memory) => Access::Both(memory.word()),
+            Frozen::Pooled { .. } => None,
+            Frozen::Sealed(_) => Some(Access::Nobody),
+            Frozen::Common(memory) => Some(Access::Both(memory.word())),
         }
     }
 

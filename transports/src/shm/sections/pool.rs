@@ -7,6 +7,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::Waker;
 use std::thread;
 
+use super::handle::Handle;
+use super::loans::Loan;
 use super::pieces::{SharedBlock, SharedChunk};
 use super::returns::{self, Sent, WORDS};
 use super::wire::Entry;
@@ -42,13 +44,17 @@ pub(super) struct State {
     /// By number. `None`: free for a new one.
     segments: Vec<Option<Segment>>,
     /// By number, how often each place was sent; kept from one segment to the next.
-    sent: Vec<[Sent; PLACES]>,
+    pub(super) sent: Vec<[Sent; PLACES]>,
     /// Where the other side gives places back; made with the first segment.
     pub(super) words: Option<Arc<SharedWords>>,
     /// Until the other side has it.
     pub(super) words_descriptor: Option<OwnedFd>,
     /// Places of which this side has no handle any more, and which were not back when that was last looked at.
-    lent: VecDeque<Place>,
+    pub(super) lent: VecDeque<Place>,
+    /// Those among them that the other side has to itself.
+    pub(super) loans: Vec<Loan>,
+    /// The other side is trusted to write to what it has to itself, and to nothing else.
+    pub(super) trusting: bool,
     /// Places with pieces of bodies, among all that somebody has.
     pieces: usize,
     /// Of the segment that was made last.
@@ -99,15 +105,9 @@ pub(super) struct Place {
     is_piece: bool,
 }
 
-/// The right to use a place, until it is dropped; after that, the other side may still have it.
-pub(super) struct Handle {
-    pool: Arc<Shared>,
-    place: Place,
-}
-
 impl SharedPool {
-    /// One whose largest section has `largest` bytes. It holds nothing until it is used.
-    pub(super) fn new(largest: usize) -> Self {
+    /// One whose largest section has `largest` bytes, for a side that is trusted or not. It holds nothing until it is used.
+    pub(super) fn new(largest: usize, trusting: bool) -> Self {
         Self(Arc::new(Shared {
             state: Mutex::new(State {
                 budget: Budget::new(largest),
@@ -116,6 +116,8 @@ impl SharedPool {
                 words: None,
                 words_descriptor: None,
                 lent: VecDeque::new(),
+                loans: Vec::new(),
+                trusting,
                 pieces: 0,
                 generation: 0,
                 in_use: 0,
@@ -140,16 +142,13 @@ impl SharedPool {
         let mut state = self.0.state();
         state.check()?;
         let class = state.budget.class(bytes)?;
-        let handle = |place| Handle {
-            pool: self.0.clone(),
-            place,
-        };
         let chunk = if sealed {
             let (place, draft) = state.make_single(bytes, class, Draft::create)?;
-            SharedChunk::draft(handle(place), draft, bytes)
+            SharedChunk::draft(Handle::new(self, place), draft, bytes)
         } else {
             let (place, memory) = state.take(class)?;
-            SharedChunk::pooled(handle(place), memory, place.number as usize * class, bytes)
+            let offset = place.number as usize * class;
+            SharedChunk::pooled(Handle::new(self, place), memory, offset, bytes)
         };
         state.count_taken(class);
         self.0.leave(state);
@@ -180,11 +179,8 @@ impl SharedPool {
             };
             state.pieces += 1;
             state.count_taken(class);
-            let handle = Handle {
-                pool: self.0.clone(),
-                place,
-            };
-            SharedChunk::pooled(handle, memory, place.number as usize * class, bytes)
+            let offset = place.number as usize * class;
+            SharedChunk::pooled(Handle::new(self, place), memory, offset, bytes)
         });
         self.0.leave(state);
         note_taken(&self.0);
@@ -199,10 +195,7 @@ impl SharedPool {
         state.check()?;
         let class = state.budget.class(bytes)?;
         let (place, (memory, descriptor)) = state.make_single(bytes, class, CommonMemory::create::<A>)?;
-        let mut handle = Handle {
-            pool: self.0.clone(),
-            place,
-        };
+        let mut handle = Handle::new(self, place);
         state.count_taken(class);
         self.0.leave(state);
         note_taken(&self.0);
@@ -264,6 +257,28 @@ impl SharedPool {
             self.0.leave(state);
         }
         usage
+    }
+
+    /// Whether this is the same pool.
+    pub(super) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
+    /// Whether this is the process that it was made in, and no fork: that has a copy of everything, and perhaps of the lock while somebody
+    /// held it.
+    pub(super) fn is_here(&self) -> bool {
+        self.0.birthplace.is_here()
+    }
+
+    /// Somebody of this side has a place no more: it is free, or still lent.
+    pub(super) fn let_go(&self, place: Place) {
+        let mut state = self.0.state();
+        if state.is_back(place) {
+            state.release(place);
+        } else {
+            state.wait_for(place);
+        }
+        self.0.leave(state);
     }
 
     pub(super) fn tally(&self) -> &Tally {
@@ -394,7 +409,7 @@ impl Shared {
 
 impl State {
     /// Fails if nothing can be taken any more.
-    fn check(&self) -> Result<(), Error> {
+    pub(super) fn check(&self) -> Result<(), Error> {
         if self.over {
             return Err(Error::new(
                 ErrorKind::PeerDied,
@@ -416,7 +431,12 @@ impl State {
         }
         let length = class.max(SEGMENT);
         let (number, charge) = self.make_room(length, class)?;
-        let made = self.prepare_words().and_then(|()| OwnMemory::create(length));
+        let create = if self.trusting {
+            OwnMemory::create_open
+        } else {
+            OwnMemory::create
+        };
+        let made = self.prepare_words().and_then(|()| create(length));
         let (memory, descriptor) = match made {
             Ok(made) => made,
             Err(error) => {
@@ -595,7 +615,7 @@ impl State {
     }
 
     /// Whether the other side has a place no more.
-    fn is_back(&self, place: Place) -> bool {
+    pub(super) fn is_back(&self, place: Place) -> bool {
         let sent = self.sent[place.segment][place.number as usize];
         let words = self.words.as_deref();
         self.over || words.is_none_or(|words| sent.is_back(words, place.word(self)))
@@ -607,6 +627,7 @@ impl State {
             return;
         };
         self.in_use -= segment.class;
+        self.loans.retain(|loan| !loan.is_of(place));
         self.pieces -= usize::from(place.is_piece);
         self.released = true;
         let is_single = matches!(segment.memory, SegmentMemory::Single);
@@ -639,6 +660,14 @@ impl State {
     pub(super) fn count_sent(&mut self, place: Place) {
         self.sent[place.segment][place.number as usize].count();
     }
+
+    /// The memory in which a place is, if that is cut into places.
+    pub(super) fn pooled(&self, place: Place) -> Option<Arc<OwnMemory>> {
+        match &self.segments.get(place.segment)?.as_ref()?.memory {
+            SegmentMemory::Pooled(memory) => Some(memory.clone()),
+            SegmentMemory::Single => None,
+        }
+    }
 }
 
 impl Place {
@@ -654,37 +683,4 @@ impl Place {
 /// The word at which the place is given back that begins there.
 pub(super) fn word(segment: usize, offset: usize) -> usize {
     segment * PLACES + offset / Pool::SMALLEST % PLACES
-}
-
-impl Handle {
-    pub(super) fn place(&self) -> Place {
-        self.place
-    }
-
-    pub(super) fn is_of(&self, pool: &SharedPool) -> bool {
-        Arc::ptr_eq(&self.pool, &pool.0)
-    }
-
-    /// Its memory can be shown to the other side now, by this descriptor.
-    pub(super) fn shows(&mut self, descriptor: OwnedFd) {
-        if let Some(segment) = self.pool.state().segment(self.place) {
-            segment.descriptor = Some(descriptor);
-        }
-    }
-}
-
-impl Drop for Handle {
-    fn drop(&mut self) {
-        // A fork has a copy of everything, and perhaps of the lock while somebody held it.
-        if !self.pool.birthplace.is_here() {
-            return;
-        }
-        let mut state = self.pool.state();
-        if state.is_back(self.place) {
-            state.release(self.place);
-        } else {
-            state.lent.push_back(self.place);
-        }
-        self.pool.leave(state);
-    }
 }

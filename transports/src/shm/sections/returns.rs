@@ -85,6 +85,11 @@ impl Sent {
         self.0 = self.0.wrapping_add(1);
     }
 
+    /// It came back with a message, which stands for the word.
+    pub(crate) fn came_back(&mut self) {
+        self.0 = self.0.wrapping_sub(1);
+    }
+
     /// Whether the other side says that it gave the place back as often: nobody there reads it any more, or whoever does
     /// has himself to blame.
     pub(crate) fn is_back(self, words: &impl Words, index: usize) -> bool {
@@ -97,6 +102,8 @@ pub(crate) struct GivingBack<W: Words> {
     words: Arc<W>,
     index: usize,
     birthplace: Birthplace,
+    /// A message says so instead.
+    told: bool,
 }
 
 impl<W: Words> GivingBack<W> {
@@ -106,12 +113,26 @@ impl<W: Words> GivingBack<W> {
             words: words.clone(),
             index,
             birthplace: Birthplace::here(),
+            told: false,
         }
+    }
+
+    /// A message says that it is back, which is counted instead: nothing happens at the word.
+    pub(crate) fn tell_instead(mut self) {
+        self.told = true;
+    }
+
+    /// Whether this is the process that got it, and no fork.
+    pub(crate) fn is_here(&self) -> bool {
+        self.birthplace.is_here()
     }
 }
 
 impl<W: Words> Drop for GivingBack<W> {
     fn drop(&mut self) {
+        if self.told {
+            return;
+        }
         crash_point!();
         // What a fork drops is a copy of what its parent still uses.
         if self.birthplace.is_here() {

@@ -7,6 +7,9 @@
 //! | segment | generation | offset | length |      32 bits each, little-endian
 //! ```
 //!
+//! The highest bit of `segment` says that the place is one of the *receiver's* segments, which it had lent whole and gets back; the next
+//! one, that the receiver has a place to itself until it gives it back or sends it back.
+//!
 //! What is said about segments are *frames*: headers with the flag that is no message's, and without a body.
 //!
 //! ```text
@@ -39,6 +42,30 @@ pub(crate) struct Entry {
 }
 
 impl Entry {
+    /// The same place, as a table names it that is lent in this way.
+    pub(crate) fn lent(self, lending: Lending) -> Self {
+        let mark = match lending {
+            Lending::Shared => 0,
+            Lending::Alone => ALONE,
+            Lending::Back => BACK,
+        };
+        let segment = self.segment | mark;
+        Self { segment, ..self }
+    }
+
+    /// What a table says: how a place is lent, and which.
+    pub(crate) fn lending(self) -> (Lending, Self) {
+        let lending = match self.segment & (BACK | ALONE) {
+            0 => Lending::Shared,
+            ALONE => Lending::Alone,
+            // With both marks its number is still one that is too high.
+            _ => Lending::Back,
+        };
+        let mark = if lending == Lending::Back { BACK } else { ALONE };
+        let segment = self.segment & !mark;
+        (lending, Self { segment, ..self })
+    }
+
     pub(crate) fn to_bytes(self) -> [u8; ENTRY] {
         let mut bytes = [0; ENTRY];
         let words = [self.segment, self.generation, self.offset, self.length];
@@ -58,6 +85,21 @@ impl Entry {
         }
     }
 }
+
+/// What the table of a message says of a place, beside where it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Lending {
+    /// To read. Others may read it meanwhile.
+    Shared,
+    /// The receiver has it to itself: nobody else looks at it before it is back.
+    Alone,
+    /// It is the receiver's own, which the sender has had to itself, and has no more.
+    Back,
+}
+
+/// In the number of a segment, of which there are 64.
+const BACK: u32 = 1 << 31;
+const ALONE: u32 = 1 << 30;
 
 /// What is said about a segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,6 +128,8 @@ pub(crate) enum Access {
     Nobody,
     /// Both sides, in words of so many bytes: 1, 2, 4 or 8.
     Both(u8),
+    /// The side that made it, and what it lends whole whoever has that, if both trust each other.
+    InTurn,
 }
 
 /// In the flags of a header that is of a frame.
@@ -96,6 +140,7 @@ const ANNOUNCE_SEALED: u8 = 2;
 const FORGET: u8 = 3;
 const ANNOUNCE_COMMON: u8 = 4;
 const PIECE: u8 = 5;
+const ANNOUNCE_OPEN: u8 = 6;
 
 /// Whether a header is of a frame about a piece.
 pub(crate) fn is_piece(header: &Header) -> bool {
@@ -122,6 +167,7 @@ impl Frame {
                     Access::Owner => (ANNOUNCE, 0),
                     Access::Nobody => (ANNOUNCE_SEALED, 0),
                     Access::Both(word) => (ANNOUNCE_COMMON, word),
+                    Access::InTurn => (ANNOUNCE_OPEN, 0),
                 };
                 Header {
                     kind,
@@ -155,13 +201,14 @@ impl Frame {
         // The halves of a number of 64 bits.
         let (segment, generation) = (header.id as u32, (header.id >> 32) as u32);
         let frame = match header.kind {
-            kind @ (ANNOUNCE | ANNOUNCE_SEALED | ANNOUNCE_COMMON) => Self::Announce {
+            kind @ (ANNOUNCE | ANNOUNCE_SEALED | ANNOUNCE_COMMON | ANNOUNCE_OPEN) => Self::Announce {
                 segment,
                 generation,
                 length: header.ordinal,
                 access: match (kind, header.extra) {
                     (ANNOUNCE, _) => Access::Owner,
                     (ANNOUNCE_SEALED, _) => Access::Nobody,
+                    (ANNOUNCE_OPEN, _) => Access::InTurn,
                     (_, word @ (1 | 2 | 4 | 8)) => Access::Both(word as u8),
                     _ => return None,
                 },
@@ -186,7 +233,7 @@ impl Frame {
 
 #[cfg(test)]
 mod tests {
-    use super::{Access, Entry, Frame, is_frame};
+    use super::{Access, Entry, Frame, Lending, is_frame};
     use crate::Header;
 
     #[test]
@@ -200,6 +247,14 @@ mod tests {
         let bytes = entry.to_bytes();
         assert_eq!(bytes[..5], [1, 0, 0, 0, 5]);
         assert_eq!(Entry::from_bytes(&bytes), entry);
+        for lending in [Lending::Shared, Lending::Alone, Lending::Back] {
+            assert_eq!(entry.lent(lending).lending(), (lending, entry));
+        }
+        let both = entry.lent(Lending::Alone).lent(Lending::Back);
+        assert!(
+            both.lending().1.segment > 63,
+            "nobody has a memory of that number"
+        );
         let frames = [
             Frame::Announce {
                 segment: 63,
@@ -220,6 +275,13 @@ mod tests {
                 generation: 1,
                 length: 4096,
                 access: Access::Nobody,
+                descriptors: 1,
+            },
+            Frame::Announce {
+                segment: 3,
+                generation: 2,
+                length: 1 << 20,
+                access: Access::InTurn,
                 descriptors: 1,
             },
             Frame::Forget {
@@ -251,7 +313,7 @@ mod tests {
         };
         let wrong = [
             Header { length: 1, ..plain },
-            Header { kind: 6, ..plain },
+            Header { kind: 7, ..plain },
             Header { kind: 0, ..plain },
             Header { flags: 0xff, ..plain },
             Header { sections: 1, ..plain },

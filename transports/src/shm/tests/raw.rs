@@ -131,8 +131,13 @@ impl Hostile {
 
 /// A port of a server, and who has connected to it.
 pub(super) fn at_server() -> (Port, Hostile) {
+    at_server_with(|endpoint| endpoint)
+}
+
+/// The same with other settings.
+pub(super) fn at_server_with(settings: fn(Endpoint) -> Endpoint) -> (Port, Hostile) {
     let place = Place::new();
-    let mut listener = listen(&place.endpoint("shm")).unwrap();
+    let mut listener = listen(&settings(place.endpoint("shm"))).unwrap();
     let (mut port, stream, things) = offered(&place, &mut *listener);
     assert_eq!(
         port.receiver.try_recv(&mut Message::default()).unwrap(),
@@ -153,7 +158,12 @@ pub(super) fn offered(place: &Place, listener: &mut dyn Listener) -> (Port, Stre
 
 /// A port of a client, and to whom it has connected.
 pub(super) fn at_client() -> (Port, Hostile) {
-    let (mut port, stream, theirs) = asked();
+    at_client_with(|endpoint| endpoint)
+}
+
+/// The same with other settings.
+pub(super) fn at_client_with(settings: fn(Endpoint) -> Endpoint) -> (Port, Hostile) {
+    let (mut port, stream, theirs) = asked_with(settings);
     let things = Things::make();
     send(
         stream.as_fd(),
@@ -169,9 +179,13 @@ pub(super) fn at_client() -> (Port, Hostile) {
 
 /// A port of a client that waits for an answer, and the offer that it has made.
 pub(super) fn asked() -> (Port, Stream, Vec<OwnedFd>) {
+    asked_with(|endpoint| endpoint)
+}
+
+fn asked_with(settings: fn(Endpoint) -> Endpoint) -> (Port, Stream, Vec<OwnedFd>) {
     let place = Place::new();
     let listener = UnixListener::bind(place.path()).unwrap();
-    let port = connect(&place.endpoint("shm"), deadline()).unwrap();
+    let port = connect(&settings(place.endpoint("shm")), deadline()).unwrap();
     let stream = stream_of(listener.accept().unwrap().0.into()).unwrap();
     let (header, body, theirs) = hear(&stream);
     assert_eq!((header, &body[..]), (Kind::Offer.header(0), &b""[..]));

@@ -2,6 +2,7 @@
 //! harms itself alone.
 
 mod holes;
+mod loans;
 
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -456,7 +457,7 @@ fn tables_that_name_what_is_not_there() {
     let cases: [(&[Entry], &str); 14] = [
         (&[unknown(1, 1)], "not known"),
         (&[unknown(64, 1)], "not known"),
-        (&[unknown(u32::MAX, u32::MAX)], "not known"),
+        (&[unknown(u32::MAX, u32::MAX)], "was never lent"),
         (&[unknown(0, 2)], "not known"),
         (&[unknown(0, 0)], "not known"),
         (&[at(MIB, 0)], "not inside"),

@@ -7,7 +7,7 @@ use bench_harness::{
     Answer, Call, Case, Error, Job, Load, Measured, Mode, Payload, Ready, SMALL, System, Variant, Waiting,
     Worker, check_echo, drive, runtime, sum,
 };
-use ipc_rpc::{Endpoint, Server, View};
+use ipc_rpc::{Context, Endpoint, Section, Server, View};
 
 /// A transport as the benchmarks use it. A new one is a line in [`TRANSPORTS`].
 struct Transport {
@@ -23,7 +23,7 @@ struct Transport {
     bodies: Bodies,
 }
 
-/// How the bytes of a call get to the server. Only sums are measured of all but the first.
+/// How the bytes of a call get to the server, and back. Of all but the first only sums are measured, of the last two only what comes back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Bodies {
     /// In the message, or as the transport thinks best.
@@ -34,6 +34,10 @@ enum Bodies {
     Sealed,
     /// In sealed memory that was sent before. Nothing is written into it any more.
     SealedBefore,
+    /// In memory of the pool; the server reads them there, and writes what they become into memory of its own pool.
+    AnsweredBeside,
+    /// In memory of the pool; the server writes what they become over them.
+    AnsweredInPlace,
 }
 
 const TRANSPORTS: &[Transport] = &[
@@ -72,6 +76,22 @@ const TRANSPORTS: &[Transport] = &[
         settings: |endpoint| endpoint,
         in_process: false,
         bodies: Bodies::SealedBefore,
+    },
+    Transport {
+        name: "shm-beside",
+        endpoint: |directory| format!("shm:{}", directory.join("bench.sock").display()),
+        // SAFETY: as above.
+        settings: |endpoint| unsafe { endpoint.trust_peer() },
+        in_process: false,
+        bodies: Bodies::AnsweredBeside,
+    },
+    Transport {
+        name: "shm-in-place",
+        endpoint: |directory| format!("shm:{}", directory.join("bench.sock").display()),
+        // SAFETY: as above; what it has lent whole it does not look at.
+        settings: |endpoint| unsafe { endpoint.trust_peer() },
+        in_process: false,
+        bodies: Bodies::AnsweredInPlace,
     },
     Transport {
         name: "unix",
@@ -132,6 +152,10 @@ pub(crate) trait Bench {
     async fn sum(&self, data: &[u8]) -> u64;
     /// The same of bytes that are read where they are.
     async fn sum_of(&self, data: View<u8>) -> u64;
+    /// Turns each bit around, in other memory.
+    async fn flip_beside(&self, context: &Context, data: View<u8>) -> Section<u8>;
+    /// The same where they are.
+    async fn flip_in_place(&self, data: Section<u8>) -> Section<u8>;
     /// Adds two numbers.
     async fn add(&self, a: u64, b: u64) -> u64;
     /// Does nothing.
@@ -160,6 +184,23 @@ impl Bench for Echo {
 
     async fn sum_of(&self, data: View<u8>) -> u64 {
         sum(&data)
+    }
+
+    async fn flip_beside(&self, context: &Context, data: View<u8>) -> Section<u8> {
+        let mut flipped = context
+            .alloc(data.len())
+            .unwrap_or_else(|_| vec![0; data.len()].into());
+        for (to, from) in flipped.iter_mut().zip(data.iter()) {
+            *to = !from;
+        }
+        flipped
+    }
+
+    async fn flip_in_place(&self, mut data: Section<u8>) -> Section<u8> {
+        for byte in data.iter_mut() {
+            *byte = !*byte;
+        }
+        data
     }
 
     async fn add(&self, a: u64, b: u64) -> u64 {
@@ -195,7 +236,14 @@ impl System for Ours {
     fn offers(&self, variant: &Variant, load: &Load) -> Answer {
         let is = |transport: &&Transport| transport.name == variant.transport;
         let bodies = TRANSPORTS.iter().find(is).map(|transport| transport.bodies);
-        if bodies != Some(Bodies::Passed) && load.case != Case::Sum {
+        let is_shown = match bodies {
+            Some(Bodies::Passed) => true,
+            Some(Bodies::AnsweredBeside | Bodies::AnsweredInPlace) => {
+                load.case == Case::Echo && load.size >= Endpoint::SECTIONS_THRESHOLD
+            }
+            _ => load.case == Case::Sum,
+        };
+        if !is_shown {
             return Answer::Pointless;
         }
         match variant.mode {
@@ -282,6 +330,10 @@ enum Lent {
     Pool,
     Sealed,
     Kept(View<u8>),
+    /// The pool, for what comes back: in the same memory, or in other.
+    Flipped {
+        in_place: bool,
+    },
 }
 
 struct Async(Caller);
@@ -301,6 +353,8 @@ impl Caller {
                     payload.fill(&mut section);
                     Lent::Kept(section.freeze()?)
                 }
+                Bodies::AnsweredBeside => Lent::Flipped { in_place: false },
+                Bodies::AnsweredInPlace => Lent::Flipped { in_place: true },
             };
             Ok(Self {
                 client: client.clone(),
@@ -315,13 +369,32 @@ impl Caller {
     fn lent(&mut self) -> Result<Option<View<u8>>, Error> {
         let size = self.payload.bytes().len();
         let mut section = match &self.memory {
-            Lent::Nowhere => return Ok(None),
+            Lent::Nowhere | Lent::Flipped { .. } => return Ok(None),
             Lent::Kept(view) => return Ok(Some(view.clone())),
             Lent::Pool => self.client.alloc::<u8>(size)?,
             Lent::Sealed => self.client.alloc_sealed::<u8>(size)?,
         };
         self.payload.fill(&mut section);
         Ok(Some(section.freeze()?))
+    }
+
+    /// What is to come back with each bit turned around: it, the byte that it has on each page, and whether it is to do so in the same memory.
+    fn question(&mut self) -> Result<Option<(Section<u8>, u8, bool)>, Error> {
+        let Lent::Flipped { in_place } = self.memory else {
+            return Ok(None);
+        };
+        let mut section = self.client.alloc::<u8>(self.payload.bytes().len())?;
+        self.payload.fill(&mut section);
+        let value = section.first().copied().unwrap_or_default();
+        Ok(Some((section, value, in_place)))
+    }
+}
+
+/// Checks the first byte and the length of what came back.
+fn check_flipped(value: u8, length: usize, reply: &[u8]) -> Result<(), Error> {
+    match reply {
+        [first, ..] if *first == !value && reply.len() == length => Ok(()),
+        _ => Err(format!("{} bytes came back for {length}, or others", reply.len()).into()),
     }
 }
 
@@ -330,6 +403,16 @@ impl Worker for Async {
         if let Some(view) = self.0.lent()? {
             let sum = self.0.client.sum_of(view).await?;
             self.0.payload.check_sum(sum)?;
+            return Ok(1);
+        }
+        if let Some((section, value, in_place)) = self.0.question()? {
+            let (client, length) = (&self.0.client, section.len());
+            let flipped = if in_place {
+                client.flip_in_place(section).await?
+            } else {
+                client.flip_beside(section).await?
+            };
+            check_flipped(value, length, &flipped)?;
             return Ok(1);
         }
         let Self(Caller {
@@ -364,6 +447,16 @@ impl Worker for Blocking {
         if let Some(view) = self.0.lent()? {
             let sum = self.0.client.sum_of(view).wait()?;
             self.0.payload.check_sum(sum)?;
+            return Ok(1);
+        }
+        if let Some((section, value, in_place)) = self.0.question()? {
+            let (client, length) = (&self.0.client, section.len());
+            let flipped = if in_place {
+                client.flip_in_place(section).wait()?
+            } else {
+                client.flip_beside(section).wait()?
+            };
+            check_flipped(value, length, &flipped)?;
             return Ok(1);
         }
         let Self(Caller {

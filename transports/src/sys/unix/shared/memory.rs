@@ -1,4 +1,4 @@
-//! Memory that one side writes and the other reads.
+//! Memory that one side writes and the other reads; and, between sides that trust each other, memory whose parts each writes in turn.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::ptr::NonNull;
@@ -14,11 +14,16 @@ use crate::Error;
 
 /// Memory that this process alone writes, and the other side reads.
 ///
-/// This process maps it and seals it then, so that nobody, not even itself, gets a second mapping to write through.
+/// This process maps it and seals it then, so that nobody, not even itself, gets a second mapping to write through; unless it is
+/// [made open](OwnMemory::create_open), for a side that is trusted to write no other parts than those that it has to itself.
 pub(crate) struct OwnMemory(Mapping);
 
-/// Memory that the other side writes at any time, and this process can only read.
-pub(crate) struct PeerMemory(Mapping);
+/// Memory that the other side writes at any time, and this process can only read, unless it is [open to it](PeerMemory::attach_open).
+pub(crate) struct PeerMemory {
+    mapping: Mapping,
+    /// It is mapped for writing, too.
+    open: bool,
+}
 
 impl OwnMemory {
     /// Makes memory of `length` zeros, and the descriptor to send to the other side. The descriptor may be closed after that.
@@ -28,10 +33,22 @@ impl OwnMemory {
     /// `Resource` if memory or descriptors are used up, or files of this size are forbidden to this process; others if the
     /// system has no such memory.
     pub(crate) fn create(length: usize) -> Result<(Self, OwnedFd), Error> {
+        Self::sealed(length, SealFlags::FUTURE_WRITE)
+    }
+
+    /// The same, but that the other side can map it for writing, too. For one that is trusted only.
+    ///
+    /// # Errors
+    /// As [`OwnMemory::create`].
+    pub(crate) fn create_open(length: usize) -> Result<(Self, OwnedFd), Error> {
+        Self::sealed(length, SealFlags::empty())
+    }
+
+    /// Its size is sealed in any case.
+    fn sealed(length: usize, seals: SealFlags) -> Result<(Self, OwnedFd), Error> {
         let memory = seals::create(length)?;
         let mapping = Mapping::new(memory.as_fd(), length, ProtFlags::READ | ProtFlags::WRITE)?;
-        let seals = SealFlags::SHRINK | SealFlags::GROW | SealFlags::FUTURE_WRITE;
-        seals::seal(&memory, seals)?;
+        seals::seal(&memory, SealFlags::SHRINK | SealFlags::GROW | seals)?;
         Ok((Self(mapping), memory))
     }
 
@@ -54,14 +71,15 @@ impl OwnMemory {
     /// The same bytes as a slice to read.
     ///
     /// # Safety
-    /// As long as the slice lives, this process writes none of them. Nobody else can.
+    /// As long as the slice lives, this process writes none of them. Nobody else can, or, where the memory is open, is trusted not to.
     ///
     /// # Panics
     /// If they are not all inside.
     pub(crate) unsafe fn bytes(&self, offset: usize, length: usize) -> &[u8] {
         let base = self.at(offset, length).as_ptr();
         // SAFETY: the bytes are mapped as long as this value lives, and nobody writes them, as the caller says: another
-        // process has no mapping to write through, since the memory is sealed against making any.
+        // process has no mapping to write through, since the memory is sealed against making any, or was declared to write
+        // only what it has to itself, which the caller rules out.
         unsafe { slice::from_raw_parts(base, length) }
     }
 
@@ -69,7 +87,7 @@ impl OwnMemory {
     ///
     /// # Safety
     /// As long as the slice lives, this process accesses them through it alone. The other side can read them, but not
-    /// write.
+    /// write, or, where the memory is open, is trusted not to.
     ///
     /// # Panics
     /// If they are not all inside.
@@ -101,13 +119,34 @@ impl PeerMemory {
     /// `Protocol` if it is anything else, or has another length; `Resource` if no more can be mapped.
     pub(crate) fn attach(memory: BorrowedFd<'_>, length: usize) -> Result<Self, Error> {
         seals::verify(memory, length, Writable::ByItsOwner)?;
-        Ok(Self(Mapping::new(memory, length, ProtFlags::READ)?))
+        let mapping = Mapping::new(memory, length, ProtFlags::READ)?;
+        Ok(Self { mapping, open: false })
+    }
+
+    /// The same of memory that was made with [`OwnMemory::create_open`]; for writing only if `write` says so.
+    ///
+    /// # Errors
+    /// As [`PeerMemory::attach`].
+    pub(crate) fn attach_open(memory: BorrowedFd<'_>, length: usize, write: bool) -> Result<Self, Error> {
+        seals::verify(memory, length, Writable::ByBoth)?;
+        let access = if write {
+            ProtFlags::READ | ProtFlags::WRITE
+        } else {
+            ProtFlags::READ
+        };
+        let mapping = Mapping::new(memory, length, access)?;
+        Ok(Self { mapping, open: write })
+    }
+
+    /// Whether this process may write to it, where the other side lets it.
+    pub(crate) fn is_open(&self) -> bool {
+        self.open
     }
 
     /// Bytes.
     #[cfg(test)]
     pub(crate) fn length(&self) -> usize {
-        self.0.length()
+        self.mapping.length()
     }
 
     /// Where `length` bytes from `offset` on can be read, as long as this value lives. The other side changes them at any
@@ -117,7 +156,7 @@ impl PeerMemory {
     /// If they are not all inside.
     #[inline]
     pub(crate) fn at(&self, offset: usize, length: usize) -> *const u8 {
-        self.0.at(offset, length).as_ptr()
+        self.mapping.at(offset, length).as_ptr()
     }
 
     /// The same bytes as a slice.
@@ -133,6 +172,22 @@ impl PeerMemory {
         unsafe { slice::from_raw_parts(base, length) }
     }
 
+    /// The same bytes as a slice to write.
+    ///
+    /// # Safety
+    /// As long as the slice lives, this process accesses them through it alone, and the other side neither writes nor reads them, and
+    /// so is trusted not to.
+    ///
+    /// # Panics
+    /// If they are not all inside, or the memory is not [open](PeerMemory::is_open).
+    #[expect(clippy::mut_from_ref, reason = "the caller keeps parts of one memory apart")]
+    pub(crate) unsafe fn bytes_mut(&self, offset: usize, length: usize) -> &mut [u8] {
+        assert!(self.open, "memory is written where it is mapped for that");
+        let base = self.mapping.at(offset, length).as_ptr();
+        // SAFETY: the bytes are mapped for writing as long as this value lives; nobody else accesses them, as the caller says.
+        unsafe { slice::from_raw_parts_mut(base, length) }
+    }
+
     /// Looks once at the word at `offset`, a multiple of eight.
     ///
     /// The load is relaxed, because only such ones are sure not to write: this memory cannot be written. A fence has to
@@ -142,7 +197,7 @@ impl PeerMemory {
     /// If it is not inside, or not at a multiple of eight.
     #[inline]
     pub(crate) fn load(&self, offset: usize) -> u64 {
-        let word = self.0.word(offset);
+        let word = self.mapping.word(offset);
         // SAFETY: the word is inside the mapping, which outlives the reference, and aligned; it is only read here, by a
         // relaxed load no wider than a register.
         let word = unsafe { AtomicU64::from_ptr(word.as_ptr()) };
