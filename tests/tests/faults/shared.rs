@@ -258,9 +258,9 @@ fn images() -> Vec<(&'static str, Image, &'static str)> {
             "does not say what it is of",
         ),
         (
-            "a beginning of something small",
+            "a beginning that is all of it",
             hello().first(&call, 10, 0, 10),
-            "one that is not large",
+            "is all of it",
         ),
         (
             "a beginning that claims too much",

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::sections::{Inbox, Listened};
 use super::waits::{Patience, Waits};
-use super::{Consumer, LARGEST, Mark, PREFIX, Processors};
+use super::{Consumer, Mark, PREFIX, Processors};
 use crate::lanes::Arriving;
 use crate::socket::Link;
 use crate::{Error, ErrorKind, Header, Message, Received, Spun, buffers, sys};
@@ -188,10 +188,6 @@ impl RingReceiver {
         let (total, lane) = (u32::from_le_bytes([a, b, c, d]), u32::from_le_bytes([e, f, g, h]));
         header.length = total;
         header.check_incoming_with(self.inbox.is_some(), self.limit)?;
-        let total = total as usize;
-        if total <= LARGEST || rest.len() >= total {
-            return Err(broken("is of one that is not large"));
-        }
         self.lanes.begin(lane.into(), header, rest)?;
         message.header = header;
         Ok(())

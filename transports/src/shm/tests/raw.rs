@@ -129,10 +129,17 @@ impl Hostile {
     }
 }
 
+/// What an endpoint is told.
+pub(super) type Settings = fn(Endpoint) -> Endpoint;
+
 /// A port of a server, and who has connected to it.
 pub(super) fn at_server() -> (Port, Hostile) {
+    at_server_with(|endpoint| endpoint)
+}
+
+fn at_server_with(settings: Settings) -> (Port, Hostile) {
     let place = Place::new();
-    let mut listener = listen(&place.endpoint("shm")).unwrap();
+    let mut listener = listen(&settings(place.endpoint("shm"))).unwrap();
     let (mut port, stream, things) = offered(&place, &mut *listener);
     assert_eq!(
         port.receiver.try_recv(&mut Message::default()).unwrap(),
@@ -153,7 +160,11 @@ pub(super) fn offered(place: &Place, listener: &mut dyn Listener) -> (Port, Stre
 
 /// A port of a client, and to whom it has connected.
 pub(super) fn at_client() -> (Port, Hostile) {
-    let (mut port, stream, theirs) = asked();
+    at_client_with(|endpoint| endpoint)
+}
+
+fn at_client_with(settings: Settings) -> (Port, Hostile) {
+    let (mut port, stream, theirs) = asked_with(settings);
     let things = Things::make();
     send(
         stream.as_fd(),
@@ -169,9 +180,13 @@ pub(super) fn at_client() -> (Port, Hostile) {
 
 /// A port of a client that waits for an answer, and the offer that it has made.
 pub(super) fn asked() -> (Port, Stream, Vec<OwnedFd>) {
+    asked_with(|endpoint| endpoint)
+}
+
+fn asked_with(settings: Settings) -> (Port, Stream, Vec<OwnedFd>) {
     let place = Place::new();
     let listener = UnixListener::bind(place.path()).unwrap();
-    let port = connect(&place.endpoint("shm"), deadline()).unwrap();
+    let port = connect(&settings(place.endpoint("shm")), deadline()).unwrap();
     let stream = stream_of(listener.accept().unwrap().0.into()).unwrap();
     let (header, body, theirs) = hear(&stream);
     assert_eq!((header, &body[..]), (Kind::Offer.header(0), &b""[..]));
@@ -180,8 +195,12 @@ pub(super) fn asked() -> (Port, Stream, Vec<OwnedFd>) {
 
 /// From both ends.
 pub(super) fn against_both(test: impl Fn(Port, Hostile)) {
-    for victim in [at_server as fn() -> (Port, Hostile), at_client] {
-        let (port, hostile) = victim();
+    against_both_with(|endpoint| endpoint, test);
+}
+
+pub(super) fn against_both_with(settings: Settings, test: impl Fn(Port, Hostile)) {
+    for victim in [at_server_with as fn(Settings) -> (Port, Hostile), at_client_with] {
+        let (port, hostile) = victim(settings);
         assert_eq!(port.carrier.scheme(), crate::Scheme::SharedMemory);
         test(port, hostile);
     }
