@@ -4,15 +4,23 @@
     reason = "a failed unwrap is a failed test, and clippy knows only functions marked as tests"
 )]
 
+#[cfg(target_os = "linux")]
+mod changing;
+#[cfg(target_os = "linux")]
+mod foes;
 mod holdings;
 
 mod hostile;
 mod impostors;
+#[cfg(target_os = "linux")]
+mod memories;
 mod messages;
 mod pieces;
 mod raw;
 #[cfg(target_os = "linux")]
 mod sections;
+#[cfg(target_os = "linux")]
+mod served;
 #[cfg(target_os = "linux")]
 mod shared;
 
