@@ -4,7 +4,7 @@
 use std::fs::File;
 use std::io::{IoSliceMut, Read, Write};
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::Arc;
@@ -125,6 +125,18 @@ impl Lie {
     }
 }
 
+/// The same memory by a descriptor that allows less.
+pub(crate) fn reopened(memory: &OwnedFd, flags: OFlags) -> OwnedFd {
+    let path = format!("/proc/self/fd/{}", memory.as_raw_fd());
+    open(path, flags | OFlags::CLOEXEC, rustix::fs::Mode::empty()).unwrap()
+}
+
+/// A memory as it should be, and words that allow less.
+fn words_opened(flags: OFlags) -> [OwnedFd; 2] {
+    let [memory, words] = honest();
+    [memory, reopened(&words, flags)]
+}
+
 /// Bytes of a page that is not ordinary.
 const HUGE: u64 = 2 << 20;
 
@@ -198,6 +210,23 @@ fn lies() -> Vec<Lie> {
             announce(ANNOUNCE, 64, 1, MIB),
             honest(),
             "too high",
+        ),
+        Lie::of_memory(
+            "for writing only",
+            reopened(&honest()[0], OFlags::WRONLY),
+            "cannot be read",
+        ),
+        Lie::of_both(
+            "words for reading only",
+            announce(ANNOUNCE, 0, 1, MIB),
+            words_opened(OFlags::RDONLY),
+            "cannot be written",
+        ),
+        Lie::of_both(
+            "words for writing only",
+            announce(ANNOUNCE, 0, 1, MIB),
+            words_opened(OFlags::WRONLY),
+            "cannot be read",
         ),
         Lie {
             what: "without descriptors",

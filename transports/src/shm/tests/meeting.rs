@@ -11,7 +11,7 @@ use super::raw::{
     Held, LAYOUT, Place, Things, accept, alone, asked, deadline, echo, end_of, hear, offered, received, say,
     send,
 };
-use super::sharing::{memfd, others};
+use super::sharing::{memfd, others, reopened};
 use crate::sys::shm::meeting::{Kind, LONGEST_SENTENCE};
 use crate::sys::stream_of;
 use crate::{Error, ErrorKind, Header, Listener, Message, Port, Received, Scheme, connect, listen};
@@ -233,6 +233,36 @@ fn descriptors_of_every_wrong_kind() {
         }
         held.returns("answers");
     });
+}
+
+/// What is all right but for what its descriptor allows: a server declines it, a client has nothing else to go on with.
+#[test]
+fn descriptors_that_allow_less() {
+    let things = Things::make();
+    for (at, flags, rule) in [
+        (0, OFlags::WRONLY, "cannot be read"),
+        (1, OFlags::RDONLY, "cannot be written"),
+        (1, OFlags::WRONLY, "cannot be read"),
+    ] {
+        let mut sent = things.descriptors();
+        let less = reopened(&sent[at], flags);
+        sent[at] = less.as_fd();
+        let place = Place::new();
+        let mut listener = listen(&place.endpoint("shm")).unwrap();
+        let socket = UnixStream::connect(place.path()).unwrap();
+        send(&socket, &offer().to_bytes(), &sent);
+        let mut port = accept(&mut *listener);
+        let mut message = Message::default();
+        assert_eq!(port.receiver.try_recv(&mut message).unwrap(), Received::Empty);
+        assert_eq!(port.carrier.scheme(), Scheme::Unix);
+        let (header, sentence, _) = hear(&stream_of(socket.into()).unwrap());
+        assert_eq!(header, Kind::Decline.header(sentence.len()));
+        let sentence = String::from_utf8(sentence).unwrap();
+        assert!(sentence.contains(rule), "{sentence}");
+        let (mut port, stream, _) = asked();
+        send(stream.as_fd(), &Kind::Answer.header(0).to_bytes(), &sent);
+        refused(rule, end_of(&mut port), PROTOCOL, rule);
+    }
 }
 
 #[test]
