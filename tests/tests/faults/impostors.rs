@@ -49,7 +49,7 @@ fn reply(id: u64, value: u64) -> Frame {
 }
 
 /// Reads one message and gives its kind and id.
-fn hear(stream: &mut UnixStream) -> (u8, u64) {
+pub(crate) fn hear(stream: &mut UnixStream) -> (u8, u64) {
     let mut header = [0; 32];
     stream.read_exact(&mut header).expect("the client speaks");
     let length = u32::from_le_bytes(header[..4].try_into().unwrap());

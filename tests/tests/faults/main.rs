@@ -12,6 +12,7 @@ mod holdings;
 
 mod hostile;
 mod impostors;
+mod last_words;
 #[cfg(target_os = "linux")]
 mod memories;
 mod messages;
