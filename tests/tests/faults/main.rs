@@ -4,8 +4,10 @@
     reason = "a failed unwrap is a failed test, and clippy knows only functions marked as tests"
 )]
 
+mod breaches;
 #[cfg(target_os = "linux")]
 mod changing;
+mod floods;
 #[cfg(target_os = "linux")]
 mod foes;
 mod holdings;
