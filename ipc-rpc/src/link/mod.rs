@@ -10,20 +10,22 @@ mod inbox;
 mod out;
 mod places;
 mod share;
+mod spare;
 
-use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
-use transports::{Birthplace, Carrier, Endpoint, Interrupt, Message, Peer, Pool, Port, buffers};
+use transports::{Birthplace, Carrier, Endpoint, Interrupt, Message, Peer, Pool, Port};
 
 pub(crate) use inbox::{Arrived, Inbox};
 pub(crate) use out::{Out, Request, Start, StartLent};
 pub(crate) use places::{Ended, Pending};
 #[cfg(feature = "tokio")]
 pub(crate) use share::Share;
+#[cfg(feature = "tokio")]
+pub(crate) use spare::IDLE_CAPACITY;
 
 use crate::child::Leash;
 use crate::connection::{self, Config, Connection, ReplyStatus, Role, State};
@@ -35,17 +37,6 @@ use crate::{Codec, Error, ErrorKind, Limits, Outcome, Traffic};
 
 /// What a peer is told that connects to a client.
 pub(crate) const NO_SERVER: &str = "a client accepts no connections";
-
-/// The largest buffer that a thread keeps for its next call, on whatever connection.
-const SPARE_CAPACITY: usize = 4 << 10;
-
-thread_local! {
-    /// What the thread's next call is encoded into, so that most calls need not ask their connection for a buffer.
-    static SPARE: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
-}
-
-/// Encoding buffers that are kept.
-const KEPT_BUFFERS: usize = 64;
 
 /// What is wished of the other side of a port.
 pub(crate) fn wishes(port: &Port) -> u32 {
@@ -59,10 +50,6 @@ pub(crate) fn wishes(port: &Port) -> u32 {
         .filter(|(is_wished, _)| *is_wished)
         .fold(0, |wishes, (_, wish)| wishes | wish)
 }
-
-/// What a buffer may keep on a connection that has had nothing to do for a while.
-#[cfg(feature = "tokio")]
-pub(crate) const IDLE_CAPACITY: usize = 64 << 10;
 
 pub(crate) struct Link {
     #[cfg_attr(
@@ -222,44 +209,6 @@ impl Link {
     #[cfg(feature = "tokio")]
     pub(crate) fn pool(&self) -> Option<&Pool> {
         self.pool.as_ref()
-    }
-
-    /// An empty buffer to encode into.
-    pub(crate) fn buffer(&self) -> Vec<u8> {
-        let spare = SPARE.try_with(Cell::take).unwrap_or_default();
-        if spare.capacity() > 0 {
-            return spare;
-        }
-        lock(&self.buffers).pop().unwrap_or_default()
-    }
-
-    /// Whether a buffer is worth keeping for the next call, and small enough that each connection may.
-    pub(crate) fn keeps(buffer: &Vec<u8>) -> bool {
-        buffer.capacity() > 0 && buffer.capacity() < buffers::LEAST
-    }
-
-    /// Takes a buffer back for the next call.
-    pub(crate) fn recycle(&self, mut buffer: Vec<u8>) {
-        if !Self::keeps(&buffer) {
-            buffers::give(buffer);
-            return;
-        }
-        buffer.clear();
-        if buffer.capacity() <= SPARE_CAPACITY {
-            // A thread that is about to end keeps nothing.
-            let Ok(former) = SPARE.try_with(|spare| spare.replace(buffer)) else {
-                return;
-            };
-            if former.capacity() == 0 {
-                return;
-            }
-            buffer = former;
-        }
-        self.note_buffer(&buffer);
-        let mut buffers = lock(&self.buffers);
-        if buffers.len() < KEPT_BUFFERS {
-            buffers.push(buffer);
-        }
     }
 
     /// Hands one received message to the core, and a reply to the call that waits for it.
@@ -575,30 +524,6 @@ impl Link {
         let mut out = self.out();
         out.core.drain(Instant::now(), until);
         out.drivers.wake();
-    }
-
-    /// Notes whether a buffer that the connection keeps is to be given back some time.
-    #[inline]
-    fn note_buffer(&self, buffer: &Vec<u8>) {
-        #[cfg(feature = "tokio")]
-        if buffer.capacity() > IDLE_CAPACITY && !self.holds_large() {
-            self.large.store(true, Ordering::Relaxed);
-        }
-        #[cfg(not(feature = "tokio"))]
-        let _ = buffer;
-    }
-
-    /// Whether there are large buffers to give back.
-    #[cfg(feature = "tokio")]
-    pub(crate) fn holds_large(&self) -> bool {
-        self.large.load(Ordering::Relaxed)
-    }
-
-    /// Gives large buffers back.
-    #[cfg(feature = "tokio")]
-    pub(crate) fn shrink(&self) {
-        self.large.store(false, Ordering::Relaxed);
-        lock(&self.buffers).retain(|buffer| buffer.capacity() <= IDLE_CAPACITY);
     }
 
     #[cfg(feature = "tokio")]
