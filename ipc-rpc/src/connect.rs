@@ -181,7 +181,7 @@ impl<C: ServiceClient> Connect<C> {
         self.with(|plan| plan.direct_from = Some(bytes))
     }
 
-    /// From how many bytes on the bodies that this side sends travel in pieces, over a stream:
+    /// From how many bytes on the bodies that this side sends travel in pieces, over a stream and over shared memory:
     /// `Endpoint::pieces_from`, for where there is no endpoint at hand.
     pub fn pieces_from(self, bytes: usize) -> Self {
         self.with(|plan| plan.pieces_from = Some(bytes))

@@ -3,6 +3,8 @@
 //! A client's calls put their requests on the wire themselves and are woken by this task with their replies. A
 //! server's handlers get their first poll right in it, where the message was received: see [`crate::serving`].
 
+mod budget;
+
 use std::future::Future;
 use std::ops::ControlFlow;
 use std::pin::{Pin, pin};
@@ -10,24 +12,17 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use tokio::runtime::{Handle, Id, RuntimeFlavor};
+use tokio::runtime::{Handle, Id};
 use tokio::time::Sleep;
 use transports::reactor::Source;
 use transports::{Flushed, Spun, buffers};
+
+use budget::{Budget, slice_in};
 
 use crate::connection::{ClosedBy, State};
 use crate::link::{Arrived, IDLE_CAPACITY, Inbox, Link, NO_SERVER, Out, wake_all};
 use crate::serving::{Call, Serving};
 use crate::{Error, ErrorKind, in_place};
-
-/// Looks and messages, one after the other, before other tasks of the thread get their turn.
-const BATCH: usize = 1024;
-
-/// Time after which they get it anyway: handlers may be slow. On a runtime of one thread, other connections wait for the end of it,
-/// since nobody else asks the reactor, which takes about half a microsecond. Where there are several, another one sees to them,
-/// and is woken for nothing each time that this one gives way: some 10 µs, of which 1 call in 100 must not see anything.
-const SLICE: Duration = Duration::from_micros(100);
-const SLICE_OF_SEVERAL: Duration = Duration::from_micros(500);
 
 /// How long a connection keeps large buffers with nothing to do.
 const IDLE: Duration = Duration::from_secs(1);
@@ -113,14 +108,10 @@ struct Memory {
 impl Driver {
     fn new(link: Arc<Link>, out: &mut Out, runtime: &Handle, serving: Option<Serving>) -> Self {
         out.drivers.enter(runtime.id());
-        let slice = match runtime.runtime_flavor() {
-            RuntimeFlavor::CurrentThread => SLICE,
-            _ => SLICE_OF_SEVERAL,
-        };
         Self {
             link,
             runtime: runtime.id(),
-            slice,
+            slice: slice_in(runtime),
             source: None,
             timer: None,
             armed: None,
@@ -532,46 +523,6 @@ impl Drop for Driver {
 fn give_way(cx: &mut Context<'_>) {
     // Its first poll hands the waker over, and is never the last.
     let _ = pin!(tokio::task::yield_now()).poll(cx);
-}
-
-/// How much one poll may do.
-struct Budget {
-    started: Instant,
-    /// The time, up to a few messages ago.
-    now: Instant,
-    slice: Duration,
-    left: usize,
-}
-
-impl Budget {
-    fn new(slice: Duration) -> Self {
-        let started = Instant::now();
-        Self {
-            started,
-            now: started,
-            slice,
-            left: BATCH,
-        }
-    }
-
-    fn spend(&mut self) -> bool {
-        // The clock is read for every eighth message.
-        if self.left % 8 == 0 && self.left < BATCH {
-            self.now = Instant::now();
-            if self.now - self.started > self.slice {
-                self.left = 0;
-            }
-        }
-        if self.left == 0 {
-            return false;
-        }
-        self.left -= 1;
-        true
-    }
-
-    fn is_spent(&self) -> bool {
-        self.left == 0
-    }
 }
 
 /// Deals with one message. Whether a client is not to be served further for the time being.

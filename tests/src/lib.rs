@@ -3,6 +3,7 @@
 
 #![recursion_limit = "512"]
 
+pub mod caller;
 pub mod errand;
 pub mod fixture;
 #[cfg(unix)]

@@ -84,6 +84,10 @@ pub trait Samples {
     ) -> (Option<Section<u8>>, u32, View<u8>);
     /// Halves, or rejects what has a negative one.
     async fn halve(&self, values: Section<f32>) -> Result<Section<f32>, Rejected>;
+    /// Gives back what came.
+    async fn several(&self, all: Vec<View<u8>>) -> Vec<View<u8>>;
+    /// What two looks at each come to: see [`looks`].
+    async fn looks(&self, all: Vec<View<u8>>) -> Vec<(u64, u64)>;
     /// How long each is.
     async fn lengths(&self, all: Vec<View<u8>>) -> Vec<u64>;
     /// Computes on a thread that may block.
@@ -139,6 +143,13 @@ impl Default for Store {
             board: Mutex::default(),
         }
     }
+}
+
+/// The sums of the bytes of each, at two looks: they are the same, whoever has written what is looked at.
+#[must_use]
+pub fn looks(all: &[View<u8>]) -> Vec<(u64, u64)> {
+    let look = |bytes: &[u8]| std::hint::black_box(bytes).iter().copied().map(u64::from).sum();
+    all.iter().map(|bytes| (look(bytes), look(bytes))).collect()
 }
 
 fn sum(values: &[f32]) -> f64 {
@@ -199,6 +210,14 @@ impl Samples for Store {
         }
         values.iter_mut().for_each(|value| *value /= 2.0);
         Ok(values)
+    }
+
+    async fn several(&self, all: Vec<View<u8>>) -> Vec<View<u8>> {
+        all
+    }
+
+    async fn looks(&self, all: Vec<View<u8>>) -> Vec<(u64, u64)> {
+        looks(&all)
     }
 
     async fn lengths(&self, all: Vec<View<u8>>) -> Vec<u64> {

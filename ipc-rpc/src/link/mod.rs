@@ -21,6 +21,8 @@ use transports::{Birthplace, Carrier, Endpoint, Interrupt, Message, Peer, Pool, 
 
 pub(crate) use inbox::{Arrived, Inbox};
 pub(crate) use out::{Out, Request, Start, StartLent};
+#[cfg(feature = "tokio")]
+pub(crate) use parcel::IDLE_CAPACITY;
 pub(crate) use parcel::Parcel;
 use parcel::Parcels;
 pub(crate) use places::{Ended, Pending};
@@ -50,10 +52,6 @@ pub(crate) fn wishes(port: &Port) -> u32 {
         .filter(|(is_wished, _)| *is_wished)
         .fold(0, |wishes, (_, wish)| wishes | wish)
 }
-
-/// What a buffer may keep on a connection that has had nothing to do for a while.
-#[cfg(feature = "tokio")]
-pub(crate) const IDLE_CAPACITY: usize = 64 << 10;
 
 pub(crate) struct Link {
     pub(crate) id: u64,
@@ -209,18 +207,6 @@ impl Link {
     #[cfg(feature = "tokio")]
     pub(crate) fn pool(&self) -> Option<&Pool> {
         self.pool.as_ref()
-    }
-
-    /// Something empty for a call to go in.
-    pub(crate) fn parcel(&self) -> Box<Parcel> {
-        self.parcels.take()
-    }
-
-    /// Takes it back for the next call.
-    pub(crate) fn recycle(&self, parcel: Box<Parcel>) {
-        if let Some(capacity) = self.parcels.give(parcel) {
-            self.note_buffer(capacity);
-        }
     }
 
     /// Hands one received message to the core, and a reply to the call that waits for it.
@@ -542,30 +528,6 @@ impl Link {
         let mut out = self.out();
         out.core.drain(Instant::now(), until);
         out.drivers.wake();
-    }
-
-    /// Notes whether a buffer that the connection keeps is to be given back some time.
-    #[inline]
-    fn note_buffer(&self, capacity: usize) {
-        #[cfg(feature = "tokio")]
-        if capacity > IDLE_CAPACITY && !self.holds_large() {
-            self.large.store(true, Ordering::Relaxed);
-        }
-        #[cfg(not(feature = "tokio"))]
-        let _ = capacity;
-    }
-
-    /// Whether there are large buffers to give back.
-    #[cfg(feature = "tokio")]
-    pub(crate) fn holds_large(&self) -> bool {
-        self.large.load(Ordering::Relaxed)
-    }
-
-    /// Gives large buffers back.
-    #[cfg(feature = "tokio")]
-    pub(crate) fn shrink(&self) {
-        self.large.store(false, Ordering::Relaxed);
-        self.parcels.shrink(IDLE_CAPACITY);
     }
 
     #[cfg(feature = "tokio")]

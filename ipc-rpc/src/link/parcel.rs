@@ -4,9 +4,12 @@
 use std::cell::Cell;
 use std::mem;
 use std::sync::Mutex;
+#[cfg(feature = "tokio")]
+use std::sync::atomic::Ordering;
 
 use transports::{Lease, buffers};
 
+use super::Link;
 use crate::connection::ReplyStatus;
 use crate::sync::lock;
 
@@ -15,6 +18,10 @@ const SPARE_CAPACITY: usize = 4 << 10;
 
 /// Parcels that a connection keeps.
 const KEPT: usize = 64;
+
+/// What a buffer may keep on a connection that has had nothing to do for a while.
+#[cfg(feature = "tokio")]
+pub(crate) const IDLE_CAPACITY: usize = 64 << 10;
 
 thread_local! {
     /// What the thread's next call goes in, so that most calls need not ask their connection for it.
@@ -103,5 +110,43 @@ impl Parcels {
     #[cfg(feature = "tokio")]
     pub(super) fn shrink(&self, capacity: usize) {
         lock(&self.0).retain(|parcel| parcel.body.capacity() <= capacity);
+    }
+}
+
+impl Link {
+    /// Something empty for a call to go in.
+    pub(crate) fn parcel(&self) -> Box<Parcel> {
+        self.parcels.take()
+    }
+
+    /// Takes it back for the next call.
+    pub(crate) fn recycle(&self, parcel: Box<Parcel>) {
+        if let Some(capacity) = self.parcels.give(parcel) {
+            self.note_buffer(capacity);
+        }
+    }
+
+    /// Notes whether a buffer that the connection keeps is to be given back some time.
+    #[inline]
+    pub(super) fn note_buffer(&self, capacity: usize) {
+        #[cfg(feature = "tokio")]
+        if capacity > IDLE_CAPACITY && !self.holds_large() {
+            self.large.store(true, Ordering::Relaxed);
+        }
+        #[cfg(not(feature = "tokio"))]
+        let _ = capacity;
+    }
+
+    /// Whether there are large buffers to give back.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn holds_large(&self) -> bool {
+        self.large.load(Ordering::Relaxed)
+    }
+
+    /// Gives large buffers back.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn shrink(&self) {
+        self.large.store(false, Ordering::Relaxed);
+        self.parcels.shrink(IDLE_CAPACITY);
     }
 }

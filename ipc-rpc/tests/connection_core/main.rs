@@ -40,6 +40,8 @@ mod keepalive;
 #[cfg(test)]
 mod model;
 #[cfg(test)]
+mod offers;
+#[cfg(test)]
 mod purity;
 
 use error::{Error, ErrorKind, Outcome};

@@ -7,6 +7,7 @@ use std::sync::mpsc::{self, Receiver};
 use std::time::{Duration, Instant};
 
 use ipc_rpc::ServiceClient;
+use tests::caller::Caller;
 use tests::errand::Errand;
 use tests::meter::Counting;
 use tests::subject::{Plan, Served, SubjectClient};
@@ -39,6 +40,7 @@ fn main() {
         "parent" => parent(argument),
         "hold" => hold(argument),
         "errand" => errand(&serde_json::from_str(argument).expect("an errand")),
+        "caller" => caller(&serde_json::from_str(argument).expect("a caller"), &lines),
         "crowd" => crowd(argument),
         #[cfg(unix)]
         "visit" => visit(&serde_json::from_str(argument).expect("a visit")),
@@ -208,6 +210,11 @@ fn hold(endpoint: &str) {
 fn errand(errand: &Errand) {
     let failed = errand.run().into_iter().find_map(Result::err);
     say(failed.map_or_else(|| "done".to_owned(), |error| error.to_string()));
+}
+
+/// Calls as each line asks for it, and answers each with one.
+fn caller(caller: &Caller, lines: &Receiver<String>) {
+    caller.run(lines, say);
 }
 
 /// Does something a few times to warm up, and many times when told to.

@@ -7,28 +7,31 @@ use std::time::{Duration, Instant};
 use ipc_rpc::{ErrorKind, Limits, Outcome, ServiceClient};
 use tests::fixture::Transport;
 use tests::mode::Mode;
+use tests::samples::SamplesClient;
 use tests::subject::SubjectClient;
 use tests::watchdog;
 
 use crate::hostile::HANG;
 use crate::raw::{self, Frame, id};
 
-/// What a welcome says: version 1, bincode, 1 MiB, 16 calls, and `Subject` with the methods that are called here.
+/// What a welcome says: version 1, bincode, 1 MiB, 16 calls, and the services that are called here.
 pub(crate) fn welcome() -> Frame {
     let mut body = vec![1, 0, 1];
     body.extend((1_u32 << 20).to_le_bytes());
     body.extend(16_u32.to_le_bytes());
-    let info = SubjectClient::INFO;
-    body.extend(1_u16.to_le_bytes());
-    body.extend((info.name.len() as u16).to_le_bytes());
-    body.extend(info.name.as_bytes());
-    body.extend(info.version.to_le_bytes());
-    body.extend((info.methods.len() as u16).to_le_bytes());
-    for method in info.methods {
-        body.extend(method.ordinal.to_le_bytes());
-        body.extend(method.fingerprint.to_le_bytes());
-        body.extend((method.signature.len() as u16).to_le_bytes());
-        body.extend(method.signature.as_bytes());
+    let services = [SubjectClient::INFO, SamplesClient::INFO];
+    body.extend((services.len() as u16).to_le_bytes());
+    for info in services {
+        body.extend((info.name.len() as u16).to_le_bytes());
+        body.extend(info.name.as_bytes());
+        body.extend(info.version.to_le_bytes());
+        body.extend((info.methods.len() as u16).to_le_bytes());
+        for method in info.methods {
+            body.extend(method.ordinal.to_le_bytes());
+            body.extend(method.fingerprint.to_le_bytes());
+            body.extend((method.signature.len() as u16).to_le_bytes());
+            body.extend(method.signature.as_bytes());
+        }
     }
     Frame {
         id: raw::MAGIC,
@@ -46,7 +49,7 @@ fn reply(id: u64, value: u64) -> Frame {
 }
 
 /// Reads one message and gives its kind and id.
-fn hear(stream: &mut UnixStream) -> (u8, u64) {
+pub(crate) fn hear(stream: &mut UnixStream) -> (u8, u64) {
     let mut header = [0; 32];
     stream.read_exact(&mut header).expect("the client speaks");
     let length = u32::from_le_bytes(header[..4].try_into().unwrap());

@@ -4,17 +4,28 @@
     reason = "a failed unwrap is a failed test, and clippy knows only functions marked as tests"
 )]
 
+mod breaches;
+#[cfg(target_os = "linux")]
+mod changing;
+mod floods;
+#[cfg(target_os = "linux")]
+mod foes;
 mod holdings;
 
 mod hostile;
 mod impostors;
+mod last_words;
 #[cfg(target_os = "linux")]
 mod loans;
+#[cfg(target_os = "linux")]
+mod memories;
 mod messages;
 mod pieces;
 mod raw;
 #[cfg(target_os = "linux")]
 mod sections;
+#[cfg(target_os = "linux")]
+mod served;
 #[cfg(target_os = "linux")]
 mod shared;
 

@@ -4,7 +4,7 @@
 use std::fs::File;
 use std::io::{IoSliceMut, Read, Write};
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::Arc;
@@ -30,25 +30,25 @@ use crate::shared::{Image, OFFER, WHOLE, answered, meeting, send, things, until_
 use crate::{PROGRAM, serve};
 
 /// Bytes of a memory, and of the words by which its places are given back: 64 places of 64 memories, and the bell, of 4 bytes each.
-pub(super) const MIB: u64 = 1 << 20;
-const WORDS: u64 = ((64 * 64 + 1) * 4_u64).next_multiple_of(4096);
+pub(crate) const MIB: u64 = 1 << 20;
+pub(crate) const WORDS: u64 = ((64 * 64 + 1) * 4_u64).next_multiple_of(4096);
 
 /// Bytes from one place to the next at least.
-pub(super) const PLACE: u32 = 16 << 10;
+pub(crate) const PLACE: u32 = 16 << 10;
 
 /// Kinds of frames.
-const ANNOUNCE: u8 = 1;
-const ANNOUNCE_SEALED: u8 = 2;
-const FORGET: u8 = 3;
+pub(crate) const ANNOUNCE: u8 = 1;
+pub(crate) const ANNOUNCE_SEALED: u8 = 2;
+pub(crate) const FORGET: u8 = 3;
 
 /// The flag of what is no message.
-pub(super) const FRAME: u8 = 0x80;
+pub(crate) const FRAME: u8 = 0x80;
 
-fn all_seals() -> SealFlags {
+pub(crate) fn all_seals() -> SealFlags {
     SealFlags::SHRINK | SealFlags::GROW | SealFlags::FUTURE_WRITE | SealFlags::SEAL
 }
 
-pub(super) fn memory(length: u64, seals: SealFlags) -> OwnedFd {
+pub(crate) fn memory(length: u64, seals: SealFlags) -> OwnedFd {
     let memory = memfd_create("hostile", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING).unwrap();
     rustix::fs::ftruncate(&memory, length).unwrap();
     fcntl_add_seals(&memory, seals).unwrap();
@@ -56,13 +56,13 @@ pub(super) fn memory(length: u64, seals: SealFlags) -> OwnedFd {
 }
 
 /// As an honest side makes them.
-pub(super) fn honest() -> [OwnedFd; 2] {
+pub(crate) fn honest() -> [OwnedFd; 2] {
     let words = SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL;
     [memory(MIB, all_seals()), memory(WORDS, words)]
 }
 
 /// What is said of a memory; with what is said first come two descriptors.
-fn announce(kind: u8, segment: u32, generation: u32, length: u64) -> Frame {
+pub(crate) fn announce(kind: u8, segment: u32, generation: u32, length: u64) -> Frame {
     Frame {
         flags: FRAME,
         handles: 2,
@@ -72,7 +72,7 @@ fn announce(kind: u8, segment: u32, generation: u32, length: u64) -> Frame {
     }
 }
 
-pub(super) fn entry(segment: u32, generation: u32, offset: u32, length: u32) -> [u32; 4] {
+pub(crate) fn entry(segment: u32, generation: u32, offset: u32, length: u32) -> [u32; 4] {
     [segment, generation, offset, length]
 }
 
@@ -123,6 +123,32 @@ impl Lie {
             ..Self::of_both(what, announce(ANNOUNCE, 0, 1, MIB), honest(), rule)
         }
     }
+}
+
+/// The same memory by a descriptor that allows less.
+pub(crate) fn reopened(memory: &OwnedFd, flags: OFlags) -> OwnedFd {
+    let path = format!("/proc/self/fd/{}", memory.as_raw_fd());
+    open(path, flags | OFlags::CLOEXEC, rustix::fs::Mode::empty()).unwrap()
+}
+
+/// A memory as it should be, and words that allow less.
+fn words_opened(flags: OFlags) -> [OwnedFd; 2] {
+    let [memory, words] = honest();
+    [memory, reopened(&words, flags)]
+}
+
+/// Bytes of a page that is not ordinary.
+const HUGE: u64 = 2 << 20;
+
+/// Memory of such pages, sealed as it should be, where the system has any: none has to be there for that.
+fn huge_pages() -> Option<OwnedFd> {
+    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING | MemfdFlags::HUGETLB | MemfdFlags::HUGE_2MB;
+    let memory = memfd_create("hostile", flags)
+        .inspect_err(|error| eprintln!("skipped: there are no huge pages: {error}"))
+        .ok()?;
+    rustix::fs::ftruncate(&memory, HUGE).unwrap();
+    fcntl_add_seals(&memory, all_seals()).unwrap();
+    Some(memory)
 }
 
 /// Whatever is a descriptor, and no memory.
@@ -185,6 +211,23 @@ fn lies() -> Vec<Lie> {
             honest(),
             "too high",
         ),
+        Lie::of_memory(
+            "for writing only",
+            reopened(&honest()[0], OFlags::WRONLY),
+            "cannot be read",
+        ),
+        Lie::of_both(
+            "words for reading only",
+            announce(ANNOUNCE, 0, 1, MIB),
+            words_opened(OFlags::RDONLY),
+            "cannot be written",
+        ),
+        Lie::of_both(
+            "words for writing only",
+            announce(ANNOUNCE, 0, 1, MIB),
+            words_opened(OFlags::WRONLY),
+            "cannot be read",
+        ),
         Lie {
             what: "without descriptors",
             told: vec![(announce(ANNOUNCE, 0, 1, MIB), Vec::new())],
@@ -231,6 +274,12 @@ fn lies() -> Vec<Lie> {
             "more of them than it may",
         ),
     ];
+    let frame = announce(ANNOUNCE, 0, 1, HUGE);
+    let [_, words] = honest();
+    lies.extend(
+        huge_pages()
+            .map(|memory| Lie::of_both("huge pages", frame, [memory, words], "not of ordinary pages")),
+    );
     for (what, descriptor) in impostors() {
         lies.push(Lie::of_memory(what, descriptor, ""));
     }
@@ -252,12 +301,16 @@ impl Lie {
 }
 
 /// Runs attacks on a server in a process of its own, with a canary, and looks at what is left.
-fn attack(name: &'static str, transport: Transport, attack: impl FnOnce(&Endpoint) + Send + 'static) {
+pub(crate) fn attack(
+    name: &'static str,
+    transport: Transport,
+    attack: impl FnOnce(&Endpoint) + Send + 'static,
+) {
     attack_with(name, Plan::at(transport.endpoint()), attack);
 }
 
 /// The same with a server that is set up like that.
-pub(super) fn attack_with(name: &'static str, plan: Plan, attack: impl FnOnce(&Endpoint) + Send + 'static) {
+pub(crate) fn attack_with(name: &'static str, plan: Plan, attack: impl FnOnce(&Endpoint) + Send + 'static) {
     watchdog::guard(name, move || {
         let mut server = serve(&plan);
         let endpoint = server.endpoint().clone();
@@ -291,17 +344,17 @@ pub(super) fn attack_with(name: &'static str, plan: Plan, attack: impl FnOnce(&E
     });
 }
 
-fn path_of(endpoint: &Endpoint) -> String {
+pub(crate) fn path_of(endpoint: &Endpoint) -> String {
     let detail = endpoint.detail().to_string();
     detail.split_once(':').unwrap().1.to_owned()
 }
 
-fn connected(endpoint: &Endpoint) -> UnixStream {
+pub(crate) fn connected(endpoint: &Endpoint) -> UnixStream {
     UnixStream::connect(path_of(endpoint)).unwrap()
 }
 
 /// One that was let in over the socket alone, and its socket.
-pub(super) fn introduced_at(endpoint: &Endpoint) -> (Stranger, UnixStream) {
+pub(crate) fn introduced_at(endpoint: &Endpoint) -> (Stranger, UnixStream) {
     let socket = connected(endpoint);
     let patience = Some(watchdog::PATIENCE);
     socket.set_read_timeout(patience).unwrap();
@@ -469,8 +522,8 @@ fn memory_that_is_to_shrink_and_leases_that_are_kept() {
     });
 }
 
-/// Takes what a server says of its first memory: that, and the words by which its places are given back.
-pub(super) fn descriptors_of(socket: &UnixStream) -> Vec<OwnedFd> {
+/// Takes what the other side says of its first memory: that, and the words by which its places are given back.
+pub(crate) fn descriptors_of(socket: &UnixStream) -> [OwnedFd; 2] {
     let mut header = [0; 32];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
@@ -485,12 +538,7 @@ pub(super) fn descriptors_of(socket: &UnixStream) -> Vec<OwnedFd> {
         _ => None,
     });
     let came: Vec<OwnedFd> = came.flatten().collect();
-    assert_eq!(came.len(), 2);
-    came
-}
-
-fn words_of(socket: &UnixStream) -> File {
-    descriptors_of(socket).remove(1).into()
+    came.try_into().expect("there are two")
 }
 
 /// Places that are given back twice, more often, or before they came: whoever does so reads what is there by then.
@@ -509,7 +557,10 @@ fn leases_that_are_given_back_too_often() {
             let mut counted = 0_u32;
             for sequence in 1..=30 {
                 stranger.say(&echo(sequence, &[entry(0, 1, 0, 400_000)], 400_000));
-                let words = words.get_or_insert_with(|| words_of(&socket));
+                let words: &mut File = words.get_or_insert_with(|| {
+                    let [_, words] = descriptors_of(&socket);
+                    words.into()
+                });
                 loop {
                     let frame = stranger.hear().expect("the connection goes on");
                     if frame.flags & FRAME == 0 {

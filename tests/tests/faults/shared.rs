@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use ipc_rpc::{Endpoint, ErrorKind, Limits};
 use rustix::event::{EventfdFlags, eventfd};
-use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
+use rustix::fs::{MemfdFlags, OFlags, SealFlags, fcntl_add_seals, memfd_create};
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
     SendFlags, recvmsg, sendmsg,
@@ -23,7 +23,8 @@ use tests::watchdog;
 
 use crate::hostile::{HANG, settle, sing};
 use crate::impostors::welcome;
-use crate::raw::{self, Frame, id};
+use crate::raw::{self, Frame, Stranger, id};
+use crate::sections::reopened;
 use crate::serve;
 
 /// Bytes of the memory of one side: 256 KiB of records behind 512 bytes, in whole pages.
@@ -35,6 +36,7 @@ const LARGEST: usize = 32 << 10;
 
 pub(crate) const OFFER: u8 = 0xf0;
 const ANSWER: u8 = 0xf1;
+const DECLINE: u8 = 0xf2;
 
 /// The bits of a commit word that say what it is of its message.
 pub(crate) const WHOLE: u64 = 1;
@@ -258,9 +260,9 @@ fn images() -> Vec<(&'static str, Image, &'static str)> {
             "does not say what it is of",
         ),
         (
-            "a beginning of something small",
+            "a beginning that is all of it",
             hello().first(&call, 10, 0, 10),
-            "one that is not large",
+            "is all of it",
         ),
         (
             "a beginning that claims too much",
@@ -371,6 +373,30 @@ fn clients_whose_memory_says_nonsense() {
             assert_eq!(first_message(&answered(&socket)).0, raw::WELCOME);
             socket.shutdown(std::net::Shutdown::Write).unwrap();
             until_hung_up(&mut socket);
+        }
+    });
+}
+
+/// A bell, or a memory, that the server may not use as it has to: it says so, and goes on over the socket.
+#[test]
+fn clients_whose_descriptors_allow_less() {
+    attack("clients_whose_descriptors_allow_less", |endpoint| {
+        for (at, flags, rule) in [
+            (0, OFlags::WRONLY, "cannot be read"),
+            (1, OFlags::RDONLY, "cannot be written"),
+            (1, OFlags::WRONLY, "cannot be read"),
+        ] {
+            let socket = connected(endpoint);
+            socket.set_read_timeout(Some(HANG)).unwrap();
+            let mut things = things(&Image::new());
+            things[at] = reopened(&things[at], flags);
+            send(&socket, &meeting(OFFER), &things.each_ref().map(AsFd::as_fd));
+            let mut stranger = Stranger(Box::new(socket));
+            let declined = stranger.hear().expect("the server says why");
+            assert_eq!(declined.kind, DECLINE, "{declined:?}");
+            assert!(declined.sentence().contains(rule), "{declined:?}");
+            stranger.say(&Frame::hello());
+            assert_eq!(stranger.hear().map(|frame| frame.kind), Some(raw::WELCOME));
         }
     });
 }

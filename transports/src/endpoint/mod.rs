@@ -52,8 +52,9 @@ pub struct Endpoint {
     wait: Wait,
     direct: bool,
     direct_threshold: u32,
-    pieces_threshold: u32,
-    piece_size: u32,
+    /// `None` here and below: not set, and each transport has its own.
+    pieces_threshold: Option<u32>,
+    piece_size: Option<u32>,
     sections_threshold: u32,
     peer_trusted: bool,
 }
@@ -313,16 +314,14 @@ impl Endpoint {
             wait: Wait::default(),
             direct: false,
             direct_threshold: 0,
-            pieces_threshold: 0,
-            piece_size: 0,
+            pieces_threshold: None,
+            piece_size: None,
             sections_threshold: 0,
             peer_trusted: false,
         };
         unset
             .max_message(Self::DEFAULT_MESSAGE_LIMIT)
             .direct_from(Self::DIRECT_THRESHOLD)
-            .pieces_from(Self::PIECES_THRESHOLD)
-            .piece_of(Self::PIECE)
             .sections_from(Self::SECTIONS_THRESHOLD)
     }
 }

@@ -66,14 +66,16 @@ impl Endpoint {
     /// 64 MiB one way 12.4 ms in pieces of 256 KiB, 8.4 of 512 and 8.9 of 1 MiB (the same machine, medians of two runs).
     pub const PIECE: usize = 512 << 10;
 
-    /// Sets from how many bytes on the bodies that this side sends over a stream travel in pieces; small messages pass between the
-    /// pieces. [`Endpoint::PIECES_THRESHOLD`] unless it is set. Each side says it for itself. Zero means one.
+    /// Sets from how many bytes on the bodies that this side sends travel in pieces; small messages pass between the
+    /// pieces. [`Endpoint::PIECES_THRESHOLD`] unless it is set, over a stream. Each side says it for itself. Zero means one.
     ///
     /// Over `unix:` and to a child, on Linux, between two processes of one user, they go through memory that both sides share, as far as there
     /// is some. Over `pipe:` on Unix, between two processes of one user, they go from the second one on through a file without a name that both
     /// have open: it lies in the file system where the pipe is, has room for four pieces, and is emptied when it is not used for a second.
-    /// Everywhere else they go through the stream, and what is no longer than five pieces goes whole, whatever is set. Over
-    /// `shm:` they travel in pieces through the ring, from one that does not fit into a record on, and over `mem:` they are handed over.
+    /// Everywhere else they go through the stream, and what is no longer than five pieces goes whole, whatever is set.
+    ///
+    /// Over `shm:` they go through the ring, whose records have room for 32 KiB: what is longer travels in pieces, whatever is set, and what is no longer
+    /// than a piece goes whole. Unless it is set, what fits into a record does. Over `mem:` bodies are handed over.
     ///
     /// ```
     /// let endpoint: transports::Endpoint = "unix:store".parse()?;
@@ -84,29 +86,40 @@ impl Endpoint {
     /// ```
     #[must_use]
     pub fn pieces_from(mut self, bytes: usize) -> Self {
-        self.pieces_threshold = u32::try_from(bytes).unwrap_or(u32::MAX).max(1);
+        self.pieces_threshold = Some(u32::try_from(bytes).unwrap_or(u32::MAX).max(1));
         self
     }
 
-    /// From how many bytes on bodies travel in pieces.
+    /// From how many bytes on bodies travel in pieces over a stream.
     #[must_use]
     pub fn pieces_threshold(&self) -> usize {
-        self.pieces_threshold as usize
+        self.set_pieces_threshold().unwrap_or(Self::PIECES_THRESHOLD)
+    }
+
+    /// The same, if it was set.
+    pub(crate) fn set_pieces_threshold(&self) -> Option<usize> {
+        self.pieces_threshold.map(|bytes| bytes as usize)
     }
 
     /// Sets the bytes of a piece, for [`Endpoint::pieces_from`]; [`Endpoint::PIECE`] unless it is set. Four of them are on their way at most. Values
-    /// below 4 KiB mean that, those above 1 MiB that. A piece that goes through the stream has 256 KiB at most, one through a file 128.
+    /// below 4 KiB mean that, those above 1 MiB that. A piece that goes through the stream has 256 KiB at most, one through a file 128, and one
+    /// through a ring 32, which is what it has there unless this is set.
     #[must_use]
     pub fn piece_of(mut self, bytes: usize) -> Self {
         let bytes = bytes.clamp(Self::LEAST_PIECE, Self::LARGEST_PIECE);
-        self.piece_size = u32::try_from(bytes).unwrap_or(u32::MAX);
+        self.piece_size = Some(u32::try_from(bytes).unwrap_or(u32::MAX));
         self
     }
 
-    /// Bytes of a piece.
+    /// Bytes of a piece over a stream, where it has no reason to be smaller.
     #[must_use]
     pub fn piece_size(&self) -> usize {
-        self.piece_size as usize
+        self.set_piece_size().unwrap_or(Self::PIECE)
+    }
+
+    /// The same, if it was set.
+    pub(crate) fn set_piece_size(&self) -> Option<usize> {
+        self.piece_size.map(|bytes| bytes as usize)
     }
 
     /// The sections that are worth memory of the pool's, unless [`Endpoint::sections_from`] says otherwise: from 16 KiB on.

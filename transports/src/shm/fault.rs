@@ -16,6 +16,14 @@ pub(crate) enum Fault {
     NoMemory(usize),
 }
 
+/// The error for what came from the other side and cannot be used: a descriptor that allows too little is its fault.
+pub(crate) fn blamed(error: Error) -> Error {
+    match error.kind() {
+        ErrorKind::Denied => Error::new(ErrorKind::Protocol, error.to_string()),
+        _ => error,
+    }
+}
+
 impl From<Corrupt> for Fault {
     fn from(corrupt: Corrupt) -> Self {
         Self::Corrupt(corrupt)

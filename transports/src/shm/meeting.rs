@@ -20,7 +20,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use super::receiving::RingReceiver;
 use super::sending::RingSender;
 use super::waits::Waits;
-use super::{Bell, Consumer, Layout, Processors, Producer};
+use super::{Bell, Consumer, Cut, Layout, Processors, Producer};
 use crate::socket::Link;
 use crate::sys::{Event, OwnMemory, PeerMemory, SharedWord, close_elsewhere};
 use crate::{Endpoint, Error, ErrorKind, Header, Peer, Scheme};
@@ -105,6 +105,7 @@ impl Meeting {
             waits.clone(),
             producer,
             limit,
+            Cut::new(endpoint),
         )));
         self.outcome.get_or_init(|| Outcome::Memory(waits.clone()));
         let consumer = Consumer::new(own.clone(), peer.clone(), Layout::DEFAULT);

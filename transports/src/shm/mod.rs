@@ -26,6 +26,7 @@
 //! | `bell` | sleeping and waking |
 //! | `meeting` | how two sides of a socket agree on all that |
 //! | `port`, `sending`, `receiving` | the port that stands on it |
+//! | `cut` | which bodies travel in pieces, and of how many bytes |
 //! | `news` | what a reactor watches |
 //! | `waits` | whether to look again or to sleep |
 //! | `sections` | memory that travels with messages |
@@ -33,6 +34,7 @@
 mod bell;
 mod consumer;
 mod copy;
+mod cut;
 mod fault;
 mod layout;
 mod meeting;
@@ -64,6 +66,7 @@ pub(crate) use waits::Waits;
 
 use bell::{Bell, EVENT, FUTEX, SPACE};
 use consumer::Consumer;
+use cut::Cut;
 use fault::{Corrupt, Fault};
 use layout::{Layout, Mark};
 use processors::Processors;
@@ -71,9 +74,6 @@ use producer::Producer;
 
 /// Whether memory can be shared with another process, here.
 pub(crate) const HAS_SHARED_MEMORY: bool = true;
-
-/// Bytes of the longest body of a record.
-const LARGEST: usize = Layout::DEFAULT.largest();
 
 /// Bytes before the body in the first piece of a large message: its whole length, and its lane, 32 bits each,
 /// little-endian.

@@ -7,6 +7,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::fault::blamed;
 use super::meeting::{self, Kind, LONGEST_SENTENCE, Meeting, Ours, Outcome, Theirs, VERSION};
 use super::receiving::RingReceiver;
 use super::sections::{self, Inbox, Outbox};
@@ -374,7 +375,7 @@ impl MeetingReceiver {
                 self.answer(&header, descriptors)?;
             }
             (Role::Offered(ours), Some((header, _))) if header.kind == Kind::Answer as u8 => {
-                let theirs = Theirs::take(&header, descriptors)?;
+                let theirs = Theirs::take(&header, descriptors).map_err(blamed)?;
                 self.take_memory(*ours, theirs, |_, _| Ok(()))?;
             }
             (Role::Offered(_), Some((header, _))) if header.kind == Kind::Decline as u8 => {
@@ -438,7 +439,7 @@ impl MeetingReceiver {
                 Ok(theirs) => Ours::make()
                     .map(|ours| (ours, theirs))
                     .map_err(|error| error.to_string()),
-                // What is out of order is nothing to go on with; what cannot be had is.
+                // What is out of order is nothing to go on with; what cannot be had, or not be used, is.
                 Err(error) if error.kind() == ErrorKind::Protocol => return Err(error),
                 Err(error) => Err(error.to_string()),
             },

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::sections::{Inbox, Listened};
 use super::waits::{Patience, Waits};
-use super::{Consumer, LARGEST, Mark, PREFIX, Processors};
+use super::{Consumer, Mark, PREFIX, Processors};
 use crate::lanes::Arriving;
 use crate::socket::Link;
 use crate::{Error, ErrorKind, Message, Received, Spun, buffers, sys};
@@ -190,10 +190,6 @@ impl RingReceiver {
         let header = &mut message.header;
         header.length = total;
         header.check_incoming_with(self.inbox.is_some(), self.limit)?;
-        let total = total as usize;
-        if total <= LARGEST || rest.len() >= total {
-            return Err(broken("is of one that is not large"));
-        }
         self.lanes.begin(lane.into(), *header, rest)?;
         Ok(())
     }

@@ -1,8 +1,8 @@
 //! The half of a port that puts messages into the ring.
 //!
-//! A message that fits into a record is one. A longer one travels in pieces, on one of a few *lanes*, and others travel
-//! between its pieces, as far as both are [`Header::UNORDERED`]: the other side is told of it with its first piece, in
-//! its place among the others. Its body waits here, or with its owner, who hands on a piece at a time.
+//! A message that fits into a record is one, unless the endpoint asks for less ([`Cut`]). A longer one travels in pieces, on one of
+//! a few *lanes*, and others travel between its pieces, as far as both are [`Header::UNORDERED`]: the other side is told of it with
+//! its first piece, in its place among the others. Its body waits here, or with its owner, who hands on a piece at a time.
 
 use std::collections::VecDeque;
 use std::mem;
@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use super::sections::Outbox;
 use super::waits::Waits;
-use super::{LARGEST, Mark, PREFIX, Producer};
+use super::{Cut, Mark, PREFIX, Producer};
 use crate::lanes::{Body, Leaving};
 use crate::socket::{Link, QUEUE_LIMIT};
 use crate::{Block, Error, ErrorKind, Flushed, Header, Sender, Sent, buffers, section};
@@ -20,6 +20,7 @@ pub(crate) struct RingSender {
     waits: Arc<Waits>,
     producer: Producer,
     limit: usize,
+    cut: Cut,
     /// What tells the other side of sections, if it can have any.
     outbox: Option<Outbox>,
     /// What waits for room, or for large messages before it.
@@ -45,12 +46,19 @@ struct Queued {
 }
 
 impl RingSender {
-    pub(super) fn new(link: Arc<Link>, waits: Arc<Waits>, producer: Producer, limit: usize) -> Self {
+    pub(super) fn new(
+        link: Arc<Link>,
+        waits: Arc<Waits>,
+        producer: Producer,
+        limit: usize,
+        cut: Cut,
+    ) -> Self {
         Self {
             link,
             waits,
             producer,
             limit,
+            cut,
             outbox: None,
             queue: VecDeque::new(),
             lanes: Leaving::default(),
@@ -86,12 +94,12 @@ impl RingSender {
                 break;
             }
             let length = next.head.len() + next.body.len();
-            if length > LARGEST {
+            if length > self.cut.whole {
                 let Some(lane) = self.lanes.vacant() else {
                     break;
                 };
                 if !self.begin(lane)? {
-                    return self.wait_for_space(LARGEST);
+                    return self.wait_for_space(self.cut.piece);
                 }
             } else {
                 if !self
@@ -107,12 +115,12 @@ impl RingSender {
         }
         if let Some(lane) = self.lanes.next() {
             if !self.push_piece(lane)? {
-                return self.wait_for_space(LARGEST);
+                return self.wait_for_space(self.cut.piece);
             }
             self.unannounced = true;
         } else if self.waits() {
             // What is left is with its owners, who wait for room.
-            return self.wait_for_space(LARGEST);
+            return self.wait_for_space(self.cut.piece);
         }
         self.room = true;
         if !self.waits() {
@@ -134,7 +142,7 @@ impl RingSender {
         let mut start = Vec::with_capacity(PREFIX + head.len());
         start.extend_from_slice(&prefix_of(total, lane));
         start.extend_from_slice(head);
-        let taken = LARGEST - start.len();
+        let taken = self.cut.piece - start.len();
         if !self
             .producer
             .push(header, Mark::First, [&start, &body[..taken]])?
@@ -150,7 +158,7 @@ impl RingSender {
 
     fn push_piece(&mut self, lane: usize) -> Result<bool, Error> {
         let rest = self.lanes.rest(lane);
-        let taken = rest.len().min(LARGEST);
+        let taken = rest.len().min(self.cut.piece);
         let is_last = taken == rest.len();
         if !self
             .producer
@@ -171,13 +179,13 @@ impl RingSender {
             return Ok(0);
         };
         let [first, second] = rest;
-        let from_first = first.len().min(LARGEST);
-        let from_second = second.len().min(LARGEST - from_first);
+        let from_first = first.len().min(self.cut.piece);
+        let from_second = second.len().min(self.cut.piece - from_first);
         let taken = (from_first + from_second).min(left);
         let is_last = taken == left;
         let parts = [&first[..from_first], &second[..taken - from_first]];
         if !self.producer.push(&piece_of(lane), piece_mark(is_last), parts)? {
-            self.wait_for_space(LARGEST)?;
+            self.wait_for_space(self.cut.piece)?;
             return Ok(0);
         }
         self.lanes.advance_lent(lane, taken);
@@ -238,7 +246,7 @@ impl RingSender {
         body: &mut Vec<u8>,
     ) -> Result<(), Error> {
         let length = head.len() + body.len();
-        if length <= LARGEST && self.queue.is_empty() && self.lanes.may_pass(unordered) {
+        if length <= self.cut.whole && self.queue.is_empty() && self.lanes.may_pass(unordered) {
             match self.producer.push(header, Mark::Whole, [head, body]) {
                 Ok(true) => {
                     self.unannounced = true;
@@ -264,16 +272,20 @@ impl RingSender {
 
     fn enqueue(&mut self, header: Header, unordered: bool, head: &[u8], body: &mut Vec<u8>) {
         let length = head.len() + body.len();
-        let body = if length > LARGEST {
-            mem::replace(body, self.used.take().unwrap_or_default())
+        let is_large = length > self.cut.whole;
+        let (head, body) = if is_large && !self.cut.takes_head(head.len()) {
+            (Vec::new(), [head, body].concat())
+        } else if is_large {
+            let body = mem::replace(body, self.used.take().unwrap_or_default());
+            (head.to_vec(), body)
         } else {
-            body.clone()
+            (head.to_vec(), body.clone())
         };
         self.bytes += length;
         self.queue.push_back(Queued {
             header,
             unordered,
-            head: head.to_vec(),
+            head,
             body,
         });
     }
@@ -366,7 +378,7 @@ impl Sender for RingSender {
         let outgoing = header.outgoing(total, self.limit)?;
         self.check()?;
         let unordered = header.flags & Header::UNORDERED != 0;
-        let fits = total > LARGEST && PREFIX + head.len() <= LARGEST;
+        let fits = total > self.cut.whole && self.cut.takes_head(head.len());
         if !fits || !unordered || !self.queue.is_empty() || !self.lanes.may_pass(unordered) {
             return Ok(None);
         }

@@ -28,6 +28,8 @@ pub(crate) struct Out {
     pub(crate) sender: Box<dyn Sender>,
     /// The port failed to send; what the peer sent before is still to be read.
     broken: bool,
+    /// It did because the peer has gone. Whoever reads is about to learn that, and perhaps why.
+    gone: bool,
     /// Our calls, and what became of them.
     pub(crate) calls: Places,
     /// Pings ever sent.
@@ -73,6 +75,7 @@ impl Out {
             core,
             sender,
             broken: false,
+            gone: false,
             calls: Places::default(),
             pings: 0,
             room: WaitList::default(),

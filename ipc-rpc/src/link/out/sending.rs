@@ -283,6 +283,7 @@ impl Out {
         if !is_about_this_message(&error) {
             self.set_broken();
         }
+        self.gone |= error.kind() == transports::ErrorKind::PeerDied;
         Error::from(error)
     }
 

@@ -62,7 +62,7 @@ impl Out {
         }
         match sent {
             Ok(_) => Ok(Start::Wait),
-            Err(error) => Err(self.refused(link, error)),
+            Err(error) => self.refused(error).map(|()| Start::Wait),
         }
     }
 
@@ -95,7 +95,7 @@ impl Out {
             }
             Err(error) => {
                 self.core.withdraw_call(key);
-                Err(self.refused(link, error))
+                self.refused(error).map(|()| StartLent::Wait)
             }
         }
     }
@@ -106,9 +106,10 @@ impl Out {
             // Whoever reads learns of the end.
             return Ok(0);
         }
-        self.sender
-            .push_lent(number, rest)
-            .map_err(|error| self.send_failed(error))
+        match self.sender.push_lent(number, rest) {
+            Ok(taken) => Ok(taken),
+            Err(error) => self.refused(error).map(|()| 0),
+        }
     }
 
     /// A caller keeps nothing any more: all of it went, or the port takes the `rest`.
@@ -153,7 +154,7 @@ impl Out {
         request: &Request,
         header: &mut Header,
     ) -> Result<Option<Option<CallKey>>, Error> {
-        if self.broken && self.core.state() != State::Closed {
+        if self.broken && !self.gone && self.core.state() != State::Closed {
             let sentence = match &link.leash {
                 Some(leash) => format!("{}; connect again", leash.why_gone()),
                 None => format!("{} is gone; connect again", link.peer_name()),
@@ -183,15 +184,10 @@ impl Out {
         }
     }
 
-    /// What to say of a call that the port did not take.
-    fn refused(&mut self, link: &Link, error: transports::Error) -> Error {
+    /// What to say of a call that the port did not take: nothing yet, if that is because the peer has gone.
+    fn refused(&mut self, error: transports::Error) -> Result<(), Error> {
         let error = self.send_failed(error);
-        match &link.leash {
-            Some(leash) if error.kind() == ErrorKind::PeerDied => {
-                Error::new(ErrorKind::PeerDied, leash.why_gone())
-            }
-            _ => error,
-        }
+        if self.gone { Ok(()) } else { Err(error) }
     }
 
     fn start_error(&self, link: &Link, error: StartError) -> Error {
@@ -201,9 +197,11 @@ impl Out {
         }
     }
 
-    /// Whether one more call may go to the port.
+    /// Whether one more call may go to the port. None may in the moment between the first attempt to send that found the peer gone and the
+    /// end of the connection, which is when it is known why.
     fn has_room(&self, link: &Link) -> bool {
-        self.backlog.is_empty() && self.sender.queued() < link.limits.max_queued
+        let is_ending = self.gone && self.core.state() != State::Closed;
+        !is_ending && self.backlog.is_empty() && self.sender.queued() < link.limits.max_queued
     }
 
     /// Those who can go on because the port has room again.

@@ -12,6 +12,7 @@ use super::returns::WORDS;
 use super::wire::{Access, ENTRY, Entry, Frame, Lending, is_frame};
 use super::{SEGMENT, SEGMENTS};
 use crate::crash::crash_point;
+use crate::sys::shm::fault::blamed;
 use crate::sys::{Arrival, CommonMemory, PeerMemory, SealedMemory, SharedWords, Stream, close_elsewhere};
 use crate::{Chunk, Error, ErrorKind, Header, Lease, Message, Pool};
 
@@ -161,7 +162,7 @@ impl Inbox {
         let rest = self.descriptors.split_off(usize::from(descriptors));
         let came = mem::replace(&mut self.descriptors, rest);
         crash_point!();
-        match self.attach(&came, length, access) {
+        match self.attach(&came, length, access).map_err(blamed) {
             Ok(memory) => {
                 let segment = PeerSegment::new(memory, length, &self.mapped);
                 if self.known.len() <= number {

@@ -1,5 +1,8 @@
 //! What may go wrong while two sides agree to share memory: who says something else is told, and is alone with it.
 
+mod limits;
+mod servers;
+
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 
@@ -11,7 +14,7 @@ use super::raw::{
     Held, LAYOUT, Place, Things, accept, alone, asked, deadline, echo, end_of, hear, offered, received, say,
     send,
 };
-use super::sharing::{memfd, others};
+use super::sharing::{memfd, others, reopened};
 use crate::sys::shm::meeting::{Kind, LONGEST_SENTENCE};
 use crate::sys::stream_of;
 use crate::{Error, ErrorKind, Header, Listener, Message, Port, Received, Scheme, connect, listen};
@@ -235,6 +238,36 @@ fn descriptors_of_every_wrong_kind() {
     });
 }
 
+/// What is all right but for what its descriptor allows: a server declines it, a client has nothing else to go on with.
+#[test]
+fn descriptors_that_allow_less() {
+    let things = Things::make();
+    for (at, flags, rule) in [
+        (0, OFlags::WRONLY, "cannot be read"),
+        (1, OFlags::RDONLY, "cannot be written"),
+        (1, OFlags::WRONLY, "cannot be read"),
+    ] {
+        let mut sent = things.descriptors();
+        let less = reopened(&sent[at], flags);
+        sent[at] = less.as_fd();
+        let place = Place::new();
+        let mut listener = listen(&place.endpoint("shm")).unwrap();
+        let socket = UnixStream::connect(place.path()).unwrap();
+        send(&socket, &offer().to_bytes(), &sent);
+        let mut port = accept(&mut *listener);
+        let mut message = Message::default();
+        assert_eq!(port.receiver.try_recv(&mut message).unwrap(), Received::Empty);
+        assert_eq!(port.carrier.scheme(), Scheme::Unix);
+        let (header, sentence, _) = hear(&stream_of(socket.into()).unwrap());
+        assert_eq!(header, Kind::Decline.header(sentence.len()));
+        let sentence = String::from_utf8(sentence).unwrap();
+        assert!(sentence.contains(rule), "{sentence}");
+        let (mut port, stream, _) = asked();
+        send(stream.as_fd(), &Kind::Answer.header(0).to_bytes(), &sent);
+        refused(rule, end_of(&mut port), PROTOCOL, rule);
+    }
+}
+
 #[test]
 fn what_nobody_asked_for() {
     alone("meeting::what_nobody_asked_for", || {
@@ -385,330 +418,4 @@ fn who_shares_memory_in_another_way_is_served_over_the_socket() {
     say_to(&socket, &header_without_attachments(7).to_bytes());
     assert_eq!(received(&mut port, &mut message).unwrap(), Received::Message);
     assert_eq!((message.header.id, port.carrier.scheme()), (7, Scheme::Unix));
-}
-
-#[test]
-fn a_server_that_declines() {
-    let sentence = "not today";
-    let decline = [
-        &Kind::Decline.header(sentence.len()).to_bytes()[..],
-        sentence.as_bytes(),
-    ]
-    .concat();
-    // A client that insists is told why.
-    let (mut port, stream, _) = asked();
-    say(&stream, &decline);
-    let error = end_of(&mut port).unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Unsupported);
-    assert!(
-        error.to_string().ends_with("does not share memory: not today"),
-        "{error}"
-    );
-    assert_eq!(end_of(&mut port).unwrap_err().to_string(), error.to_string());
-    // Byte by byte, and with bytes that are no text.
-    let (mut port, stream, _) = asked();
-    let mut bytes = decline;
-    *bytes.last_mut().unwrap() = 0xff;
-    for (at, byte) in bytes.iter().enumerate() {
-        if at > 0 {
-            assert_eq!(
-                port.receiver.try_recv(&mut Message::default()).unwrap(),
-                Received::Empty
-            );
-            assert!(port.receiver.in_progress());
-        }
-        say(&stream, &[*byte]);
-    }
-    let error = end_of(&mut port).unwrap_err();
-    assert!(error.to_string().ends_with("not toda\u{fffd}"), "{error}");
-}
-
-#[test]
-fn servers_that_say_something_else() {
-    alone("meeting::servers_that_say_something_else", || {
-        let things = Things::make();
-        drop(asked());
-        closer_is_there();
-        let held = Held::now();
-        let right = things.descriptors();
-        let tell = |what: &str, bytes: &[u8], descriptors: &[BorrowedFd<'_>], stay: bool| {
-            let (mut port, stream, theirs) = asked();
-            send(stream.as_fd(), bytes, descriptors);
-            let stays = stay.then_some(stream);
-            let end = end_of(&mut port);
-            drop((port, stays, theirs));
-            held.returns(what);
-            end
-        };
-        let answer = Kind::Answer.header(0);
-        refused(
-            "an offer",
-            tell("an offer", &offer().to_bytes(), &right, true),
-            PROTOCOL,
-            "not its turn",
-        );
-        for ordinal in [0, LAYOUT.memory() as u64 * 2, u64::MAX] {
-            let bytes = Header { ordinal, ..answer }.to_bytes();
-            refused(
-                "a size",
-                tell("a size", &bytes, &right, true),
-                PROTOCOL,
-                "another size",
-            );
-        }
-        let other = Header { flags: 2, ..answer }.to_bytes();
-        refused(
-            "a version",
-            tell("a version", &other, &right, true),
-            PROTOCOL,
-            "another way",
-        );
-        let bytes = answer.to_bytes();
-        for count in 0..3 {
-            refused(
-                "few",
-                tell("few", &bytes, &right[..count], true),
-                PROTOCOL,
-                "three descriptors",
-            );
-        }
-        refused(
-            "many",
-            tell("many", &bytes, &[right[2]; 253], true),
-            PROTOCOL,
-            "came with a file descriptor",
-        );
-        let twice = [bytes, bytes].concat();
-        refused(
-            "twice",
-            tell("twice", &twice, &right, true),
-            PROTOCOL,
-            "went on speaking",
-        );
-        refused(
-            "half",
-            tell("half", &bytes[..20], &right, false),
-            ErrorKind::PeerDied,
-            "in the middle of a message",
-        );
-        // A message with an attachment; with none, it is what the server has to say to a client that it does not let in.
-        let message = header_without_attachments(1).to_bytes();
-        refused(
-            "attached",
-            tell("attached", &message, &right, true),
-            PROTOCOL,
-            "came with a file descriptor",
-        );
-        assert!(tell("a message", &message, &[], false).is_ok());
-        // Nothing but the end.
-        let (mut port, stream, theirs) = asked();
-        drop((stream, theirs));
-        let end = end_of(&mut port);
-        assert!(
-            end.is_ok()
-                || end
-                    .as_ref()
-                    .is_err_and(|error| error.kind() == ErrorKind::PeerDied),
-            "{end:?}"
-        );
-        drop(port);
-        held.returns("the end");
-    });
-}
-
-#[test]
-fn a_server_that_speaks_first_is_heard_over_the_socket() {
-    let (mut port, stream, _) = asked();
-    let mut message = Message::default();
-    say(&stream, &header_without_attachments(3).to_bytes());
-    assert_eq!(received(&mut port, &mut message).unwrap(), Received::Message);
-    assert_eq!((message.header.id, port.carrier.scheme()), (3, Scheme::Unix));
-}
-
-/// What was sent before the answer came arrives, in order, whichever way is taken.
-#[test]
-fn messages_wait_for_the_answer() {
-    let (mut port, stream, _) = asked();
-    for id in 1..=3 {
-        port.sender
-            .try_send(&header_without_attachments(id), &mut vec![7; 40_000])
-            .unwrap();
-        assert_eq!(port.sender.flush().unwrap(), crate::Flushed::Blocked);
-    }
-    assert!(port.sender.queued() > 3 * 40_000);
-    say(&stream, &header_without_attachments(9).to_bytes());
-    assert_eq!(
-        received(&mut port, &mut Message::default()).unwrap(),
-        Received::Message
-    );
-    assert_eq!(port.sender.flush().unwrap(), crate::Flushed::Done);
-    for id in 1..=3 {
-        let (header, body, _) = hear(&stream);
-        assert_eq!((header.id, body), (id, vec![7; 40_000]));
-    }
-    // And no more waits than is allowed to.
-    let (mut port, _stream, _) = asked();
-    let mut sent = 0;
-    while port
-        .sender
-        .try_send(&header_without_attachments(1), &mut vec![7; 1 << 20])
-        .unwrap()
-        == crate::Sent::Accepted
-    {
-        sent += 1;
-        assert!(sent < 100);
-    }
-    assert!(sent >= 15, "{sent}");
-}
-
-#[test]
-fn running_out_of_descriptors_at_each_of_them() {
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-
-    alone("meeting::running_out_of_descriptors_at_each_of_them", || {
-        let mut server = Server::new();
-        let before = getrlimit(Resource::Nofile);
-        let allow = |more: usize| {
-            let open = std::fs::read_dir("/proc/self/fd").unwrap().count() - 1;
-            let current = Some((open + more) as u64);
-            setrlimit(Resource::Nofile, Rlimit { current, ..before }).unwrap();
-        };
-        let mut shared = [false; 2];
-        for more in 0..16 {
-            // The server runs out, with an offer before it.
-            let (socket, things) = (UnixStream::connect(server.place.path()).unwrap(), Things::make());
-            send(&socket, &offer().to_bytes(), &things.descriptors());
-            // It has what an acceptor keeps spare.
-            allow(more);
-            let accepted = server.listener.try_accept();
-            let mut port = match accepted {
-                Ok(crate::Accepted::Port(port)) => Some(port),
-                Ok(crate::Accepted::Empty) => None,
-                Err(error) => {
-                    assert_eq!(error.kind(), ErrorKind::Resource, "{more} more: {error}");
-                    None
-                }
-            };
-            if let Some(port) = &mut port {
-                match port.receiver.try_recv(&mut Message::default()) {
-                    Ok(Received::Empty) => shared[0] |= port.carrier.scheme() == Scheme::SharedMemory,
-                    Ok(other) => panic!("{more} more: {other:?}"),
-                    // The system drops those that find no room, and tells.
-                    Err(error) => assert_eq!(error.kind(), PROTOCOL, "{more} more: {error}"),
-                }
-            }
-            setrlimit(Resource::Nofile, before).unwrap();
-            drop((port, socket, things));
-            // What was left waiting.
-            while let crate::Accepted::Port(_) = server.listener.try_accept().unwrap() {}
-            server.sing();
-            server.held.returns("a server");
-
-            // The client runs out.
-            allow(more);
-            let connected = connect(&server.place.endpoint("shm"), deadline());
-            setrlimit(Resource::Nofile, before).unwrap();
-            match connected {
-                Ok(port) => {
-                    shared[1] = true;
-                    drop(port);
-                }
-                Err(error) => assert_eq!(error.kind(), ErrorKind::Resource, "{more} more: {error}"),
-            }
-            while let crate::Accepted::Port(_) = server.listener.try_accept().unwrap() {}
-            server.sing();
-            server.held.returns("a client");
-        }
-        assert_eq!(shared, [true; 2], "at last there are enough");
-    });
-}
-
-#[test]
-fn a_process_that_may_make_no_memory() {
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-
-    alone("meeting::a_process_that_may_make_no_memory", || {
-        let mut server = Server::new();
-        let before = getrlimit(Resource::Fsize);
-        let current = Some(LAYOUT.memory() as u64 - 1);
-        let things = Things::make();
-        server.held = Held::now();
-        // A server declines, and says why.
-        let (mut port, stream, made) = offered(&server.place, &mut *server.listener);
-        setrlimit(Resource::Fsize, Rlimit { current, ..before }).unwrap();
-        assert_eq!(
-            port.receiver.try_recv(&mut Message::default()).unwrap(),
-            Received::Empty
-        );
-        assert_eq!(port.carrier.scheme(), Scheme::Unix);
-        let (header, sentence, _) = hear(&stream);
-        assert_eq!(header, Kind::Decline.header(sentence.len()));
-        assert!(String::from_utf8(sentence).unwrap().contains("RLIMIT_FSIZE"));
-        // Who insists on memory is told the same.
-        let error = connect(&server.place.endpoint("shm"), deadline()).unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Resource);
-        assert!(error.to_string().contains("RLIMIT_FSIZE"), "{error}");
-        setrlimit(Resource::Fsize, before).unwrap();
-        drop((port, stream, made));
-        while let crate::Accepted::Port(_) = server.listener.try_accept().unwrap() {}
-        server.sing();
-        server.held.returns("no memory");
-        drop(things);
-    });
-}
-
-#[test]
-fn a_process_that_may_map_no_memory() {
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-
-    alone("meeting::a_process_that_may_map_no_memory", || {
-        let mut server = Server::new();
-        let before = getrlimit(Resource::As);
-        let mapped = || {
-            let statm = std::fs::read_to_string("/proc/self/statm").unwrap();
-            statm.split(' ').next().unwrap().parse::<u64>().unwrap() * 4096
-        };
-        if mapped() > 1 << 40 {
-            // An address sanitizer maps terabytes, and ends the process where it gets no more.
-            return;
-        }
-        let mut ends = std::collections::BTreeSet::new();
-        // The other side's memory, its word, one's own memory and its word: each in turn finds no room.
-        for pages in [
-            0, 1, 16, 65, 66, 67, 68, 100, 130, 131, 132, 133, 134, 135, 140, 200,
-        ] {
-            let (mut port, stream, things) = offered(&server.place, &mut *server.listener);
-            let current = Some(mapped() + pages * 4096);
-            setrlimit(Resource::As, Rlimit { current, ..before }).unwrap();
-            let met = port.receiver.try_recv(&mut Message::default());
-            setrlimit(Resource::As, before).unwrap();
-            assert!(matches!(met, Ok(Received::Empty)), "{pages} pages: {met:?}");
-            let (header, sentence, theirs) = hear(&stream);
-            if port.carrier.scheme() == Scheme::Unix {
-                assert_eq!(header, Kind::Decline.header(sentence.len()));
-                ends.insert(String::from_utf8(sentence).unwrap());
-            } else {
-                assert_eq!(header, Kind::Answer.header(0));
-                ends.insert("shared".to_owned());
-            }
-            drop((port, stream, things, theirs));
-            server.sing();
-            server.held.returns("no mapping");
-        }
-        assert!(ends.len() >= 2 && ends.contains("shared"), "{ends:?}");
-    });
-}
-
-#[test]
-fn who_is_not_to_share_memory_says_nothing_of_it() {
-    let place = Place::new();
-    let listener = UnixListener::bind(place.path()).unwrap();
-    let mut port = connect(&place.endpoint("unix"), deadline()).unwrap();
-    port.sender
-        .try_send(&header_without_attachments(5), &mut Vec::new())
-        .unwrap();
-    port.sender.flush().unwrap();
-    let stream = stream_of(listener.accept().unwrap().0.into()).unwrap();
-    assert_eq!(hear(&stream).0.id, 5);
-    assert_eq!(port.carrier.scheme(), Scheme::Unix);
 }

@@ -8,6 +8,7 @@ mod bell;
 mod child;
 mod copying;
 mod crashes;
+mod cut;
 mod hostile;
 mod meeting;
 mod pieces;

@@ -129,13 +129,16 @@ impl Hostile {
     }
 }
 
+/// What an endpoint is told.
+pub(super) type Settings = fn(Endpoint) -> Endpoint;
+
 /// A port of a server, and who has connected to it.
 pub(super) fn at_server() -> (Port, Hostile) {
     at_server_with(|endpoint| endpoint)
 }
 
 /// The same with other settings.
-pub(super) fn at_server_with(settings: fn(Endpoint) -> Endpoint) -> (Port, Hostile) {
+pub(super) fn at_server_with(settings: Settings) -> (Port, Hostile) {
     let place = Place::new();
     let mut listener = listen(&settings(place.endpoint("shm"))).unwrap();
     let (mut port, stream, things) = offered(&place, &mut *listener);
@@ -162,7 +165,7 @@ pub(super) fn at_client() -> (Port, Hostile) {
 }
 
 /// The same with other settings.
-pub(super) fn at_client_with(settings: fn(Endpoint) -> Endpoint) -> (Port, Hostile) {
+pub(super) fn at_client_with(settings: Settings) -> (Port, Hostile) {
     let (mut port, stream, theirs) = asked_with(settings);
     let things = Things::make();
     send(
@@ -182,7 +185,7 @@ pub(super) fn asked() -> (Port, Stream, Vec<OwnedFd>) {
     asked_with(|endpoint| endpoint)
 }
 
-fn asked_with(settings: fn(Endpoint) -> Endpoint) -> (Port, Stream, Vec<OwnedFd>) {
+fn asked_with(settings: Settings) -> (Port, Stream, Vec<OwnedFd>) {
     let place = Place::new();
     let listener = UnixListener::bind(place.path()).unwrap();
     let port = connect(&settings(place.endpoint("shm")), deadline()).unwrap();
@@ -194,8 +197,12 @@ fn asked_with(settings: fn(Endpoint) -> Endpoint) -> (Port, Stream, Vec<OwnedFd>
 
 /// From both ends.
 pub(super) fn against_both(test: impl Fn(Port, Hostile)) {
-    for victim in [at_server as fn() -> (Port, Hostile), at_client] {
-        let (port, hostile) = victim();
+    against_both_with(|endpoint| endpoint, test);
+}
+
+pub(super) fn against_both_with(settings: Settings, test: impl Fn(Port, Hostile)) {
+    for victim in [at_server_with as fn(Settings) -> (Port, Hostile), at_client_with] {
+        let (port, hostile) = victim(settings);
         assert_eq!(port.carrier.scheme(), crate::Scheme::SharedMemory);
         test(port, hostile);
     }

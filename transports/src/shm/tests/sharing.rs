@@ -5,7 +5,7 @@ use std::io::Write;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 
-use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, ftruncate, memfd_create};
+use rustix::fs::{MemfdFlags, Mode, OFlags, SealFlags, fcntl_add_seals, ftruncate, memfd_create};
 use rustix::io::Errno;
 
 use super::child::{self, in_child};
@@ -210,6 +210,34 @@ fn words_are_judged_too() {
     for (what, descriptor) in others() {
         assert!(attached(descriptor).unwrap().contains("something else"), "{what}");
     }
+}
+
+/// What is as it should be behind a descriptor that allows less.
+#[test]
+fn what_cannot_be_used_is_refused() {
+    let (_, memory) = OwnMemory::create(8192).unwrap();
+    let (_, word) = SharedWord::create().unwrap();
+    let denied = |result: Result<(), crate::Error>, rule: &str| {
+        let error = result.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Denied, "{error}");
+        assert!(error.to_string().contains(rule), "{error}");
+    };
+    let attached = |memory: OwnedFd| PeerMemory::attach(memory.as_fd(), 8192).map(drop);
+    denied(attached(reopened(&memory, OFlags::WRONLY)), "cannot be read");
+    attached(reopened(&memory, OFlags::RDONLY)).unwrap();
+    let attached = |word: OwnedFd| SharedWord::attach(word.as_fd()).map(drop);
+    denied(attached(reopened(&word, OFlags::RDONLY)), "cannot be written");
+    denied(attached(reopened(&word, OFlags::WRONLY)), "cannot be read");
+    attached(reopened(&word, OFlags::RDWR)).unwrap();
+}
+
+/// The same memory, by a descriptor that allows this.
+pub(super) fn reopened(memory: &impl AsFd, flags: OFlags) -> OwnedFd {
+    let path = format!(
+        "/proc/self/fd/{}",
+        std::os::fd::AsRawFd::as_raw_fd(&memory.as_fd())
+    );
+    rustix::fs::open(path, flags | OFlags::CLOEXEC, Mode::empty()).unwrap()
 }
 
 #[test]

@@ -36,7 +36,8 @@ impl CommonMemory {
     /// Takes memory of this length that the other side made for words of `word` bytes. The descriptor may be closed after that.
     ///
     /// # Errors
-    /// `Protocol` if it is anything else, or has another length; `Resource` if no more can be mapped.
+    /// `Protocol` if it is anything else, or has another length; `Denied` if it cannot be read and written; `Resource` if no more can be
+    /// mapped.
     pub(crate) fn attach(memory: BorrowedFd<'_>, length: usize, word: usize) -> Result<Self, Error> {
         seals::verify(memory, length, Writable::ByBoth)?;
         let mapping = Mapping::new(memory, length, ProtFlags::READ | ProtFlags::WRITE)?;

@@ -116,7 +116,7 @@ impl PeerMemory {
     /// after that.
     ///
     /// # Errors
-    /// `Protocol` if it is anything else, or has another length; `Resource` if no more can be mapped.
+    /// `Protocol` if it is anything else, or has another length; `Denied` if it cannot be read; `Resource` if no more can be mapped.
     pub(crate) fn attach(memory: BorrowedFd<'_>, length: usize) -> Result<Self, Error> {
         seals::verify(memory, length, Writable::ByItsOwner)?;
         let mapping = Mapping::new(memory, length, ProtFlags::READ)?;

@@ -91,7 +91,7 @@ impl SealedMemory {
     /// Takes memory of this length that the other side has sealed. The descriptor may be closed after that.
     ///
     /// # Errors
-    /// `Protocol` if it is anything else, could still be written, or has another length; `Resource` if no more can be
+    /// `Protocol` if it is anything else, could still be written, or has another length; `Denied` if it cannot be read; `Resource` if no more can be
     /// mapped.
     pub(crate) fn attach(memory: BorrowedFd<'_>, length: usize) -> Result<Self, Error> {
         seals::verify(memory, length, Writable::Never)?;

@@ -4,7 +4,10 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, fcntl_get_seals, fstat, fstatfs, memfd_create};
+use rustix::fs::{
+    MemfdFlags, OFlags, SealFlags, fcntl_add_seals, fcntl_get_seals, fcntl_getfl, fstat, fstatfs,
+    memfd_create,
+};
 use rustix::io::Errno;
 use rustix::process::{Resource, getrlimit};
 
@@ -61,11 +64,15 @@ pub(super) enum Writable {
 }
 
 /// Checks that a descriptor from the other side is memory of exactly this length that stays so.
+///
+/// # Errors
+/// `Protocol` if it is not; `Denied` if it is, and the descriptor does not allow what is to be done with it.
 pub(super) fn verify(memory: BorrowedFd<'_>, length: usize, writable: Writable) -> Result<(), Error> {
-    let refused = |rule: &str| {
+    let refused_as = |kind: ErrorKind, rule: &str| {
         let message = format!("the other side's shared memory is refused: {rule}");
-        Error::new(ErrorKind::Protocol, message)
+        Error::new(kind, message)
     };
+    let refused = |rule: &str| refused_as(ErrorKind::Protocol, rule);
     // Anything but memory and the like has no seals to tell of: files, pipes, sockets, devices.
     let seals = match fcntl_get_seals(memory.as_fd()) {
         Ok(seals) => seals,
@@ -94,6 +101,13 @@ pub(super) fn verify(memory: BorrowedFd<'_>, length: usize, writable: Writable) 
     // The type of the field differs from architecture to architecture; the number has 32 bits.
     if kind as u64 & 0xffff_ffff != TMPFS_MAGIC {
         return Err(refused("it is not of ordinary pages"));
+    }
+    let access = fcntl_getfl(memory).map_err(unknown)? & OFlags::RWMODE;
+    if access == OFlags::WRONLY {
+        return Err(refused_as(ErrorKind::Denied, "it cannot be read"));
+    }
+    if writable == Writable::ByBoth && access != OFlags::RDWR {
+        return Err(refused_as(ErrorKind::Denied, "it cannot be written"));
     }
     Ok(())
 }

@@ -34,7 +34,7 @@ impl SharedWord {
     /// Takes a word that the other side made. The descriptor may be closed after that.
     ///
     /// # Errors
-    /// `Protocol` if it is anything else; `Resource` if no more can be mapped.
+    /// `Protocol` if it is anything else; `Denied` if it cannot be read and written; `Resource` if no more can be mapped.
     pub(crate) fn attach(memory: BorrowedFd<'_>) -> Result<Self, Error> {
         seals::verify(memory, LENGTH, Writable::ByBoth)?;
         let mapping = Mapping::new(memory, LENGTH, ProtFlags::READ | ProtFlags::WRITE)?;

@@ -32,7 +32,7 @@ impl SharedWords {
     /// Takes `count` words that the other side made. The descriptor may be closed after that.
     ///
     /// # Errors
-    /// `Protocol` if it is anything else; `Resource` if no more can be mapped.
+    /// `Protocol` if it is anything else; `Denied` if it cannot be read and written; `Resource` if no more can be mapped.
     pub(crate) fn attach(memory: BorrowedFd<'_>, count: usize) -> Result<Self, Error> {
         let length = length_of(count);
         seals::verify(memory, length, Writable::ByBoth)?;
