@@ -51,6 +51,8 @@ pub(crate) enum Look<R> {
     Done(R),
     /// Not yet; look again when woken, and at this time at the latest.
     NotYet(Option<Instant>),
+    /// As [`Look::NotYet`], where all is sent and only a message of the peer's, or its end, brings the result.
+    Sent(Option<Instant>),
 }
 
 /// Blocks until `look` gives a result.
@@ -75,7 +77,7 @@ pub(crate) fn block_until<R>(link: &Link, mut look: impl FnMut(&mut Out, &Waker)
                         hand_over(link);
                         return result;
                     }
-                    Look::NotYet(again) => {
+                    Look::NotYet(again) | Look::Sent(again) => {
                         if out.has_lenders() {
                             link.call_for_room();
                         }
@@ -102,7 +104,7 @@ fn lead<R>(link: &Link, inbox: &mut Inbox, look: &mut dyn FnMut(&mut Out) -> Loo
         receive(link, inbox, Instant::now());
     }
     loop {
-        let (space, timeout, look_again) = {
+        let (space, timeout, for_message, look_again) = {
             let mut out = link.out();
             // A call sends itself.
             if out.has_unsent() && out.transmit_breaks() {
@@ -119,7 +121,8 @@ fn lead<R>(link: &Link, inbox: &mut Inbox, look: &mut dyn FnMut(&mut Out) -> Loo
                     inbox.receiver.rest();
                     return result;
                 }
-                Look::NotYet(again) => (out.blocked(), out.core.poll_timeout(), again),
+                Look::NotYet(again) => (out.blocked(), out.core.poll_timeout(), false, again),
+                Look::Sent(again) => (out.blocked(), out.core.poll_timeout(), !out.blocked(), again),
             }
         };
         let late = inbox.late(link);
@@ -130,7 +133,13 @@ fn lead<R>(link: &Link, inbox: &mut Inbox, look: &mut dyn FnMut(&mut Out) -> Loo
             Spun::News | Spun::Later => now = Instant::now(),
             Spun::Sleep => {
                 let until = earlier(earlier(look_again, timeout), late);
-                if let Err(error) = inbox.receiver.park(space, until) {
+                // Whoever else waits on this connection may have a reason to interrupt.
+                let parked = if for_message && !link.reader_is_awaited() {
+                    inbox.receiver.park_for_message(until)
+                } else {
+                    inbox.receiver.park(space, until)
+                };
+                if let Err(error) = parked {
                     link.handle_end(&error.into());
                 }
                 now = Instant::now();

@@ -520,7 +520,7 @@ impl Drop for Driver {
 
 /// Has this task run again once all that are ready have run, and the reactor has been asked for news. A task that woke itself would
 /// keep the reactor from being asked for dozens of polls, and on a multi-thread runtime wake another worker besides.
-fn give_way(cx: &mut Context<'_>) {
+pub(crate) fn give_way(cx: &mut Context<'_>) {
     // Its first poll hands the waker over, and is never the last.
     let _ = pin!(tokio::task::yield_now()).poll(cx);
 }

@@ -30,7 +30,7 @@ impl<'a> Ping<'a> {
         self.client.link().check_ours()?;
         blocking::block_until(self.client.link(), |out, waker| match self.step(out, waker) {
             Some(result) => Look::Done(result),
-            None => Look::NotYet(None),
+            None => Look::Sent(None),
         })
     }
 

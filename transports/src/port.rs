@@ -381,6 +381,16 @@ pub trait Receiver: Send {
     /// The system refused to wait; the connection is unusable.
     fn park(&mut self, space: bool, deadline: Option<Instant>) -> Result<(), Error>;
 
+    /// [`Receiver::park`] without `space`, for whoever waits for messages alone: what else ends it, the death of the peer's process or an
+    /// interrupt, may do so late, by two ticks of the system's clock, which are 20 ms at most. Sockets may have received then what
+    /// [`Receiver::try_recv`] gives, and need one system call less for it.
+    ///
+    /// # Errors
+    /// As [`Receiver::park`].
+    fn park_for_message(&mut self, deadline: Option<Instant>) -> Result<(), Error> {
+        self.park(false, deadline)
+    }
+
     /// A handle with which any thread ends a [`Receiver::park`], the present one or else the next.
     fn interrupt(&self) -> Interrupt;
 

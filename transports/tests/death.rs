@@ -168,6 +168,14 @@ fn a_peer_that_is_killed_while_it_writes_leaves_half_a_message() {
 #[test]
 #[cfg(target_os = "linux")]
 fn a_killed_peer_is_seen_though_another_process_holds_its_socket() {
+    for for_message in [false, true] {
+        sees_the_death_of_a_holder(for_message);
+    }
+}
+
+/// `for_message`: who waits wants to hear of messages alone, and hears of this all the same.
+#[cfg(target_os = "linux")]
+fn sees_the_death_of_a_holder(for_message: bool) {
     let place = Place::new();
     for (task, half) in [("held", false), ("held with half a message", true)] {
         let mut listener = listen(&unix_endpoint(&place)).unwrap();
@@ -177,10 +185,18 @@ fn a_killed_peer_is_seen_though_another_process_holds_its_socket() {
         assert_eq!(receive(&mut port).body, b"whole");
         let mut message = Message::default();
         assert_eq!(port.receiver.try_recv(&mut message).unwrap(), Received::Empty);
-        // It is waited for while it lives.
+        // It is waited for while it lives. The first wait finds out whom to watch.
+        port.receiver.park(false, Some(Instant::now())).unwrap();
         let parked = std::thread::scope(|scope| {
             let waiting = scope.spawn(|| {
-                let result = receive_into(&mut port, &mut message);
+                let mut result = Ok(Received::Empty);
+                while for_message && matches!(result, Ok(Received::Empty)) {
+                    port.receiver.park_for_message(watchdog()).unwrap();
+                    result = port.receiver.try_recv(&mut message);
+                }
+                if !for_message {
+                    result = receive_into(&mut port, &mut message);
+                }
                 (result, Instant::now())
             });
             victim.kill();

@@ -2,6 +2,7 @@
 
 mod common;
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -38,6 +39,73 @@ fn park_ends_by_interrupt_and_by_deadline() {
         );
         assert_eq!(client.receiver.try_recv(&mut message).unwrap(), Received::Empty);
         drop(server);
+    });
+}
+
+/// Who waits for messages alone is woken by all else, too, be it later.
+#[test]
+fn a_park_for_messages_ends_like_any_other() {
+    over_every_transport(|mut client, mut server| {
+        let mut message = Message::default();
+        // What carries messages is settled then, and what the first wait finds out is known.
+        send(&mut client, header(1), b"first");
+        assert_eq!(receive(&mut server).body, b"first");
+        client.receiver.park(false, Some(Instant::now())).unwrap();
+
+        let deadline = Instant::now() + Duration::from_millis(100);
+        while Instant::now() < deadline {
+            client.receiver.park_for_message(Some(deadline)).unwrap();
+        }
+        assert_eq!(client.receiver.try_recv(&mut message).unwrap(), Received::Empty);
+
+        // Before it and during it.
+        for _ in 0..20 {
+            let (interrupt, begins) = (client.receiver.interrupt(), AtomicBool::new(false));
+            together(
+                || {
+                    let before = Instant::now();
+                    begins.store(true, Ordering::SeqCst);
+                    client.receiver.park_for_message(watchdog()).unwrap();
+                    assert!(before.elapsed() < common::WATCHDOG);
+                },
+                || {
+                    while !begins.load(Ordering::SeqCst) {
+                        thread::yield_now();
+                    }
+                    interrupt.raise();
+                },
+            );
+        }
+
+        // All of a message, of two, and of one that comes in parts.
+        for size in [0, 100, 100_000, 3 << 20] {
+            let (received, sent) = (&mut client, &mut server);
+            let message = together(
+                || {
+                    let mut message = Message::default();
+                    while received.receiver.try_recv(&mut message).unwrap() != Received::Message {
+                        received.receiver.park_for_message(watchdog()).unwrap();
+                    }
+                    message
+                },
+                || {
+                    send(sent, header(size as u64), &body(size, 1));
+                    send(sent, header(7), b"second");
+                },
+            );
+            assert!(message.body == body(size, 1), "body of {size} bytes");
+            assert_eq!(receive(&mut client).body, b"second");
+        }
+
+        let waiting = &mut client.receiver;
+        together(
+            || {
+                while waiting.try_recv(&mut message).unwrap() != Received::Closed {
+                    waiting.park_for_message(watchdog()).unwrap();
+                }
+            },
+            || drop(server),
+        );
     });
 }
 

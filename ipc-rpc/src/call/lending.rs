@@ -6,6 +6,8 @@ use transports::buffers;
 use super::method::{Encode, Method, Purpose};
 use super::trace::Mark;
 use super::{Call, How, State, leave_line};
+#[cfg(feature = "tokio")]
+use crate::driver::give_way;
 use crate::link::{Parcel, Pending, StartLent};
 use crate::{Error, ErrorKind};
 
@@ -141,7 +143,7 @@ impl<M: Method> Call<'_, M> {
                 out.wait_to_lend(waker);
             }
             #[cfg(feature = "tokio")]
-            How::Async => waker.wake_by_ref(),
+            How::Async => give_way(&mut std::task::Context::from_waker(waker)),
         }
         Ok(())
     }

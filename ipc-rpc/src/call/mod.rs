@@ -145,6 +145,7 @@ impl<'a, M: Method> Call<'a, M> {
                 let deadline = self.deadline();
                 match deadline {
                     Some(deadline) if Instant::now() >= deadline => Look::Done(Err(self.timed_out(None))),
+                    deadline if matches!(self.state, State::Sent(_)) => Look::Sent(deadline),
                     deadline => Look::NotYet(deadline),
                 }
             }

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use ipc_rpc::{Codec, ErrorKind, Outcome, ServiceClient};
 use tests::fixture::{Fixture, MOMENT, TestServer, Transport};
 use tests::mode::Mode;
-use tests::subject::SubjectClient;
+use tests::subject::{SubjectClient, pattern};
 use tests::watchdog;
 use tokio::runtime::{Builder, Runtime};
 
@@ -46,6 +46,41 @@ fn on_two_threads() -> Runtime {
         .enable_all()
         .build()
         .unwrap()
+}
+
+/// Handing on a large argument, a piece at a time, is no reason not to ask the reactor for news of others meanwhile.
+#[test]
+fn a_large_argument_leaves_the_reactor_its_turns() {
+    over_each("a_large_argument_leaves_the_reactor_its_turns", |f| {
+        let server = f.server();
+        // The stream takes hundreds of such pieces before anybody reads.
+        let client: SubjectClient = f.connect(&server).piece_of(4 << 10).wait().unwrap();
+        let data = pattern(4 << 20);
+        on_one_thread().block_on(async {
+            assert_eq!(client.number(1).await.unwrap(), 1);
+            let turns = Arc::new(AtomicU64::new(0));
+            let counted = turns.clone();
+            let call = tokio::spawn(async move {
+                let mut call = pin!(client.take(&data).into_future());
+                let (mut turn, mut polls, mut most) = (0, 0, 0);
+                let took = std::future::poll_fn(|cx| {
+                    let now = counted.load(Ordering::Relaxed);
+                    polls = if now == turn { polls + 1 } else { 1 };
+                    (turn, most) = (now, most.max(polls));
+                    call.as_mut().poll(cx)
+                });
+                assert!(took.await.unwrap());
+                most
+            });
+            // Who gives way like this has its next turn when the reactor was asked.
+            while !call.is_finished() {
+                tokio::task::yield_now().await;
+                turns.fetch_add(1, Ordering::Relaxed);
+            }
+            let most = call.await.unwrap();
+            assert!(most <= 8, "{most} polls in one turn");
+        });
+    });
 }
 
 #[test]

@@ -578,6 +578,13 @@ impl Receiver for MeetingReceiver {
         }
     }
 
+    fn park_for_message(&mut self, deadline: Option<Instant>) -> Result<(), Error> {
+        match &mut self.way {
+            Some(Taken::Socket(receiver)) => receiver.park_for_message(deadline),
+            _ => self.park(false, deadline),
+        }
+    }
+
     fn interrupt(&self) -> Interrupt {
         Interrupt::meeting(self.meeting.clone(), self.bell.clone())
     }

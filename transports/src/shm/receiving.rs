@@ -230,7 +230,7 @@ impl RingReceiver {
             return Ok(ended);
         }
         let mut buffer = Vec::with_capacity(1);
-        let ended = match self.link.stream.receive(&mut Vec::new(), 0, &mut buffer, 1) {
+        let ended = match self.link.stream.receive(&mut Vec::new(), 0, &mut buffer, 1, None) {
             Ok(arrival) if arrival.bytes == 0 => true,
             Ok(_) => {
                 let message =

@@ -319,8 +319,8 @@ impl SocketReceiver {
         Ok(None)
     }
 
-    /// One look at the socket. The number of bytes that came, or none.
-    fn read(&mut self) -> Result<Option<usize>, Error> {
+    /// One look at the socket, which waits with `patience` alone. The number of bytes that came, or none.
+    fn read(&mut self, patience: Option<sys::Patience>) -> Result<Option<usize>, Error> {
         self.make_room()?;
         let mut nothing = Vec::new();
         let (body, limit) = match &mut self.large {
@@ -348,8 +348,8 @@ impl SocketReceiver {
         let peer_gone = self.link.peer_gone();
         let stream = &self.link.stream;
         let arrival = match &mut self.inbox {
-            Some(inbox) => inbox.receive(stream, body, limit, &mut self.buffer, more),
-            None => stream.receive(body, limit, &mut self.buffer, more),
+            Some(inbox) => inbox.receive(stream, body, limit, &mut self.buffer, more, patience),
+            None => stream.receive(body, limit, &mut self.buffer, more, patience),
         };
         crash_point!();
         let came = body.len() - there;
@@ -453,6 +453,24 @@ impl SocketReceiver {
         }
     }
 
+    /// Ends the stream for a reason, and says which it is.
+    #[cold]
+    fn break_down(&mut self, error: Error) -> Error {
+        let error = self.printed().unwrap_or(error);
+        // Whatever follows cannot be trusted to begin with a header.
+        self.end = Some(End::Broken {
+            kind: error.kind(),
+            message: error.to_string(),
+        });
+        self.drained = true;
+        self.large = None;
+        self.lanes = Arriving::default();
+        self.piece = None;
+        self.buffer = Vec::new();
+        self.start = 0;
+        error
+    }
+
     fn look(&mut self, message: &mut Message) -> Result<Received, Error> {
         message.sections.clear();
         let received = self.look_for_message(message)?;
@@ -470,7 +488,7 @@ impl SocketReceiver {
             if let Some(ended) = self.ended() {
                 return ended;
             }
-            let Some(bytes) = self.read()? else {
+            let Some(bytes) = self.read(None)? else {
                 // The end, or nothing there.
                 return self.ended().unwrap_or(Ok(Received::Empty));
             };
@@ -488,25 +506,9 @@ impl Receiver for SocketReceiver {
         if let Some(End::Broken { kind, message }) = &self.end {
             return Err(Error::new(*kind, message.clone()));
         }
-        let mut received = self.look(message);
+        let received = self.look(message);
         self.introduced |= matches!(received, Ok(Received::Message));
-        if let Err(error) = &mut received {
-            if let Some(text) = self.printed() {
-                *error = text;
-            }
-            // Whatever follows cannot be trusted to begin with a header.
-            self.end = Some(End::Broken {
-                kind: error.kind(),
-                message: error.to_string(),
-            });
-            self.drained = true;
-            self.large = None;
-            self.lanes = Arriving::default();
-            self.piece = None;
-            self.buffer = Vec::new();
-            self.start = 0;
-        }
-        received
+        received.map_err(|error| self.break_down(error))
     }
 
     fn ready(&self) -> bool {
@@ -557,6 +559,25 @@ impl Receiver for SocketReceiver {
             self.link.set_peer_gone();
         }
         Ok(())
+    }
+
+    fn park_for_message(&mut self, deadline: Option<Instant>) -> Result<(), Error> {
+        if self.ready() {
+            return Ok(());
+        }
+        let patience = self.waiter.patience(&self.link.stream, deadline);
+        if patience.is_some() {
+            match self.read(patience) {
+                Ok(None) if self.end.is_none() => {}
+                Ok(_) => return Ok(()),
+                Err(error) => {
+                    // The next look tells of it.
+                    self.break_down(error);
+                    return Ok(());
+                }
+            }
+        }
+        self.park(false, deadline)
     }
 
     fn interrupt(&self) -> Interrupt {

@@ -177,11 +177,11 @@ impl Writer {
     /// # Errors
     /// The stream is broken.
     pub(super) fn piece(&mut self, lane: usize, rest: [&[u8]; 2], sizes: PieceSizes) -> Result<usize, Error> {
-        if let Some(most) = sizes.in_memory {
-            if let Some(taken) = self.piece_in_memory(lane, rest, most)? {
+        if let Some(place) = sizes.in_memory {
+            if let Some(taken) = self.piece_in_memory(lane, rest, place)? {
                 return Ok(taken);
             }
-            if let Some(taken) = self.piece_in_file(lane, rest, most) {
+            if let Some(taken) = self.piece_in_file(lane, rest, place.used) {
                 return Ok(taken);
             }
         }
@@ -193,11 +193,12 @@ impl Writer {
         &mut self,
         lane: usize,
         rest: [&[u8]; 2],
-        most: usize,
+        place: PlaceSize,
     ) -> Result<Option<usize>, Error> {
-        let length = (rest[0].len() + rest[1].len()).min(most);
+        let length = (rest[0].len() + rest[1].len()).min(place.used);
         // All are set aside the same room, so that one memory does for all.
-        if let Some(mut chunk) = self.outbox.as_ref().and_then(|outbox| outbox.piece(most)) {
+        let chunk = self.outbox.as_ref().and_then(|outbox| outbox.piece(place.all));
+        if let Some(mut chunk) = chunk {
             let to_announce = self
                 .outbox
                 .as_ref()
@@ -280,9 +281,18 @@ impl Writer {
 #[derive(Clone, Copy)]
 pub(super) struct PieceSizes {
     /// Of one in memory, where both sides share some, or a file.
-    pub(super) in_memory: Option<usize>,
+    pub(super) in_memory: Option<PlaceSize>,
     /// Of one in the stream.
     pub(super) in_stream: usize,
+}
+
+/// Bytes of a place for a piece.
+#[derive(Clone, Copy)]
+pub(super) struct PlaceSize {
+    /// What is set aside, the same for all pieces.
+    pub(super) all: usize,
+    /// What is used of it at most.
+    pub(super) used: usize,
 }
 
 /// Bytes of a piece that goes through the stream because none of the memory is free. The other side may make room there while the

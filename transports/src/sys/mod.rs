@@ -8,6 +8,7 @@
 //! | `Acceptor` | what listens, and never blocks |
 //! | `Arrival` | what one look at a stream brought |
 //! | `Waiter`, `Bell` | blocking until a socket has news, and ending that from another thread |
+//! | `Patience` | leave to block in the look itself |
 //! | `Registration` | a socket in Tokio's reactor |
 //! | `Termination` | being told to end |
 //! | `SpareDescriptor` | a descriptor to give up when none is left |
@@ -29,6 +30,8 @@ mod unix;
 // alone, and this is where platforms differ.
 #[cfg(not(target_os = "linux"))]
 mod no_direct;
+#[cfg(not(target_os = "linux"))]
+mod no_patience;
 #[cfg(target_os = "linux")]
 #[path = "../shm/mod.rs"]
 pub(crate) mod shm;
@@ -40,6 +43,8 @@ mod windows;
 
 #[cfg(not(target_os = "linux"))]
 pub(crate) use no_direct::*;
+#[cfg(not(target_os = "linux"))]
+pub(crate) use no_patience::Patience;
 #[cfg(unix)]
 pub(crate) use unix::*;
 #[cfg(windows)]

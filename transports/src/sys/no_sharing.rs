@@ -10,7 +10,7 @@ use super::Stream;
 use crate::endpoint::Sharing;
 use crate::section::Atom;
 use crate::socket;
-use crate::sys::Arrival;
+use crate::sys::{Arrival, Patience};
 use crate::{Block, Endpoint, Error, ErrorKind, Header, Lease, Message, Peer, Pool, Port, Scheme, Usage};
 
 /// Whether memory can be shared with another process, here.
@@ -209,6 +209,7 @@ impl Inbox {
         _limit: usize,
         _buffer: &mut Vec<u8>,
         _more: usize,
+        _patience: Option<Patience>,
     ) -> io::Result<Arrival> {
         match *self {}
     }

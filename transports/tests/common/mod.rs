@@ -127,15 +127,18 @@ pub(crate) fn flush(port: &mut Port) {
     }
 }
 
-/// Waits for something other than `Empty`.
+/// Waits for something other than `Empty`, in both ways by turns.
 pub(crate) fn receive_into(port: &mut Port, message: &mut Message) -> Result<Received, Error> {
     let deadline = watchdog();
+    let mut for_message = false;
     loop {
         match port.receiver.try_recv(message)? {
+            Received::Empty if for_message => port.receiver.park_for_message(deadline)?,
             Received::Empty => port.receiver.park(false, deadline)?,
             Received::Begun => {}
             other => return Ok(other),
         }
+        for_message = !for_message;
         assert!(Instant::now() < deadline.unwrap(), "nothing came");
     }
 }

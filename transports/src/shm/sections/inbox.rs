@@ -13,7 +13,9 @@ use super::wire::{Access, ENTRY, Entry, Frame, Lending, is_frame};
 use super::{SEGMENT, SEGMENTS};
 use crate::crash::crash_point;
 use crate::sys::shm::fault::blamed;
-use crate::sys::{Arrival, CommonMemory, PeerMemory, SealedMemory, SharedWords, Stream, close_elsewhere};
+use crate::sys::{
+    Arrival, CommonMemory, Patience, PeerMemory, SealedMemory, SharedWords, Stream, close_elsewhere,
+};
 use crate::{Chunk, Error, ErrorKind, Header, Lease, Message, Pool};
 
 /// Descriptors that may wait for what is said about them: those of two announcements.
@@ -73,10 +75,12 @@ impl Inbox {
         limit: usize,
         buffer: &mut Vec<u8>,
         more: usize,
+        patience: Option<Patience>,
     ) -> io::Result<Arrival> {
         let former = self.descriptors.len();
+        let descriptors = &mut self.descriptors;
         let mut arrival =
-            stream.receive_beside_descriptors(body, limit, buffer, more, &mut self.descriptors)?;
+            stream.receive_beside_descriptors(body, limit, buffer, more, patience, descriptors)?;
         arrival.attachments |= self.descriptors.len() > WAITING;
         if self.descriptors.len() > former {
             // What was sent behind these was left for the next look, even if there was room for it.

@@ -10,6 +10,8 @@ mod huge;
 mod identity;
 mod inherit;
 mod names;
+#[cfg(target_os = "linux")]
+mod patience;
 #[cfg(feature = "tokio")]
 mod reactor;
 mod servers;
@@ -40,6 +42,8 @@ pub(crate) use huge::advise_huge;
 pub(crate) use identity::{executable, group, own_groups, peer_groups, user};
 pub(crate) use inherit::{Adopted, Bound, adopt, adopt_stdio};
 pub(crate) use names::{pipe_path, socket_path};
+#[cfg(target_os = "linux")]
+pub(crate) use patience::Patience;
 #[cfg(feature = "tokio")]
 pub(crate) use reactor::{ChildNews, Registration, WatchedPeer};
 pub(crate) use servers::servers;

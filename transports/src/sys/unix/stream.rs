@@ -1,4 +1,4 @@
-//! Streams that never block.
+//! Streams that block only where leave is given for it.
 
 use std::io::{self, IoSlice};
 use std::mem::{self, MaybeUninit};
@@ -10,10 +10,11 @@ use rustix::net::{SendAncillaryBuffer, SendFlags, Shutdown};
 
 use super::fifo::{self, Fifos, Rendezvous, SpoolFile};
 use crate::socket::Tag;
-use crate::sys::Arrival;
+use crate::sys::{Arrival, Patience};
 use crate::{Birthplace, Error, Identity};
 
-/// A connected stream: non-blocking, closed on exec, never the cause of SIGPIPE.
+/// A connected stream: closed on exec, never the cause of SIGPIPE. It is non-blocking, or each call says that it does not wait: see
+/// [`Stream::patience`].
 pub(crate) struct Stream(Kind, Witness);
 
 enum Kind {
@@ -181,6 +182,15 @@ impl Stream {
         }
     }
 
+    /// The socket, if it is one.
+    #[cfg(target_os = "linux")]
+    pub(super) fn socket(&self) -> Option<&OwnedFd> {
+        match &self.0 {
+            Kind::Socket(socket) => Some(socket),
+            Kind::Fifos(_) | Kind::Pipes { .. } => None,
+        }
+    }
+
     /// What news of room comes from, if it is not what other news come from.
     pub(super) fn writing(&self) -> Option<&OwnedFd> {
         match &self.0 {
@@ -201,7 +211,7 @@ impl Stream {
     /// Gives the system as much as it takes, in one call.
     pub(crate) fn send(&self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
         #[cfg(not(target_vendor = "apple"))]
-        let flags = SendFlags::NOSIGNAL;
+        let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
         #[cfg(target_vendor = "apple")]
         let flags = SendFlags::empty();
         let sent = match (&self.0, pieces) {
@@ -219,6 +229,8 @@ impl Stream {
     /// the end of `buffer`; both only as far as they have capacity. Nothing goes to `buffer` unless `limit` fits
     /// into `body`.
     ///
+    /// With `patience`, it waits for the first of it, and says `WouldBlock` after [`Patience::longest`].
+    ///
     /// There is no room for control data, so that the system discards descriptors that the peer attached, and
     /// says so.
     pub(crate) fn receive(
@@ -227,8 +239,9 @@ impl Stream {
         limit: usize,
         buffer: &mut Vec<u8>,
         more: usize,
+        patience: Option<Patience>,
     ) -> io::Result<Arrival> {
-        let (arrival, _) = self.receive_with_control(body, limit, buffer, more, &mut [])?;
+        let (arrival, _) = self.receive_with_control(body, limit, buffer, more, patience, &mut [])?;
         Ok(arrival)
     }
 
@@ -239,6 +252,7 @@ impl Stream {
         limit: usize,
         buffer: &mut Vec<u8>,
         more: usize,
+        patience: Option<Patience>,
         control: &mut [usize],
     ) -> io::Result<(Arrival, usize)> {
         let spare = body.spare_capacity_mut();
@@ -259,7 +273,7 @@ impl Stream {
         };
 
         let (bytes, attachments, controlled) = match &self.0 {
-            Kind::Socket(socket) => receive(socket, pieces, control)?,
+            Kind::Socket(socket) => receive(socket, pieces, control, patience)?,
             Kind::Fifos(fifos) if fifos.may_receive()? => (read(fifos.reading(), pieces)?, false, 0),
             Kind::Fifos(_) => (0, false, 0),
             Kind::Pipes { read: pipe, .. } => (read(pipe, pieces)?, false, 0),
@@ -296,7 +310,8 @@ impl Stream {
     }
 }
 
-/// How a socket is looked at: what comes with the bytes is closed on exec. Elsewhere there is no room for it.
+/// How a socket is looked at: what comes with the bytes is closed on exec. Elsewhere there is no room for it, and the socket is
+/// non-blocking.
 #[cfg(target_os = "linux")]
 const RECEIVING: libc::c_int = libc::MSG_CMSG_CLOEXEC;
 #[cfg(not(target_os = "linux"))]
@@ -308,7 +323,12 @@ fn receive(
     socket: &OwnedFd,
     pieces: &mut [libc::iovec],
     control: &mut [usize],
+    patience: Option<Patience>,
 ) -> io::Result<(usize, bool, usize)> {
+    let flags = match patience {
+        Some(_) => RECEIVING,
+        None => RECEIVING | libc::MSG_DONTWAIT,
+    };
     // SAFETY: `msghdr` is a C struct of integers and pointers, for which zeros mean "absent".
     let mut message: libc::msghdr = unsafe { mem::zeroed() };
     message.msg_iov = pieces.as_mut_ptr();
@@ -319,7 +339,7 @@ fn receive(
     }
     // SAFETY: the socket is open; `message` has no name, its control data goes to a slice of that size, and its pieces, which
     // the caller alone makes, are spare capacity of two vectors that it has borrowed mutably.
-    let received = unsafe { libc::recvmsg(socket.as_raw_fd(), &mut message, RECEIVING) };
+    let received = unsafe { libc::recvmsg(socket.as_raw_fd(), &mut message, flags) };
     let bytes = usize::try_from(received).map_err(|_| io::Error::last_os_error())?;
     let is_cut = message.msg_flags & libc::MSG_CTRUNC != 0;
     let controlled = if control.is_empty() {

@@ -11,12 +11,15 @@ use rustix::io::Errno;
 
 use super::identity::PeerProcess;
 use super::{Acceptor, Stream};
+use crate::sys::Patience;
 
 /// Waits for the news of one socket. What it needs beside the socket is made when it first blocks.
 pub(crate) struct Waiter {
     bell: Arc<Bell>,
     /// Known from the first wait on.
     peer: Option<PeerProcess>,
+    /// What the stream said of it when it was first asked.
+    patience: Option<Option<Patience>>,
 }
 
 /// Ends a wait from another thread.
@@ -35,6 +38,7 @@ impl Waiter {
         Self {
             bell: Arc::new(bell),
             peer: None,
+            patience: None,
         }
     }
 
@@ -66,18 +70,31 @@ impl Waiter {
         // An end that is not waited for is left out: it may be in a state that would end each wait at once.
         let writing = stream.writing().filter(|_| space);
         let rendezvous = stream.rendezvous();
-        let news = || PollFd::new(stream, flags);
-        // The peer first, where its answer is found; what is absent is the stream once more.
-        let mut fds = [
-            death.map_or_else(news, |death| PollFd::new(death, PollFlags::IN)),
-            news(),
-            writing.map_or_else(news, |writing| PollFd::new(writing, PollFlags::OUT)),
+        // The peer first, where its answer is found.
+        let watched = [
+            death.map(|death| PollFd::new(death, PollFlags::IN)),
+            Some(PollFd::new(stream, flags)),
+            writing.map(|writing| PollFd::new(writing, PollFlags::OUT)),
             rendezvous
                 .as_deref()
-                .map_or_else(news, |it| PollFd::new(it, PollFlags::empty())),
+                .map(|it| PollFd::new(it, PollFlags::empty())),
         ];
-        self.bell.wait_with(&mut fds, deadline)?;
-        Ok(death.is_some() && !fds[0].revents().is_empty())
+        let first = self.bell.wait_with(watched, deadline)?;
+        Ok(death.is_some() && !first.is_empty())
+    }
+
+    /// Leave to wait for bytes in the call that takes them, for whoever wants to hear of nothing else for as long as that may be. `None`: not
+    /// on this stream, or not now.
+    pub(crate) fn patience(&mut self, stream: &Stream, deadline: Option<Instant>) -> Option<Patience> {
+        // What is found out by a first wait is found out early: whose process the peer is, for one.
+        let may_block = matches!(self.peer, Some(PeerProcess::Watched(_) | PeerProcess::Untold));
+        if !may_block || self.bell.raised.load(Ordering::SeqCst) {
+            return None;
+        }
+        let patience = *self.patience.get_or_insert_with(|| stream.patience());
+        let longest = patience?.longest();
+        let has_time = |deadline: Instant| deadline.saturating_duration_since(Instant::now()) > longest;
+        patience.filter(|_| deadline.is_none_or(has_time))
     }
 
     /// Blocks until somebody may be accepted, or the bell rings, or the deadline passes.
@@ -89,8 +106,8 @@ impl Waiter {
         if acceptor.has_more() {
             return Ok(());
         }
-        self.bell
-            .wait_with(&mut [PollFd::new(acceptor, PollFlags::IN)], deadline)
+        let watched = [Some(PollFd::new(acceptor, PollFlags::IN)), None, None, None];
+        self.bell.wait_with(watched, deadline).map(|_| ())
     }
 }
 
@@ -107,7 +124,12 @@ impl Bell {
         }
     }
 
-    fn wait_with<'a>(&'a self, fds: &mut [PollFd<'a>], deadline: Option<Instant>) -> io::Result<()> {
+    /// Waits for news of those that there are. What it saw of the first of them.
+    fn wait_with<'a>(
+        &'a self,
+        watched: [Option<PollFd<'a>>; 4],
+        deadline: Option<Instant>,
+    ) -> io::Result<PollFlags> {
         let wire = match self.wire.get() {
             Some(wire) => wire,
             None => {
@@ -117,8 +139,9 @@ impl Bell {
         };
         fence(Ordering::SeqCst);
         let mut rung = self.raised.load(Ordering::SeqCst);
+        let mut first = PollFlags::empty();
         if !rung {
-            rung = Self::poll(wire, fds, deadline)?;
+            (first, rung) = Self::poll(wire, watched, deadline)?;
         }
         // Also without a flag: that may have been seen by the wait before, and the wire pulled only then. In this order: who
         // rings in between ends the next wait as well.
@@ -126,11 +149,15 @@ impl Bell {
             wire.slacken();
             self.raised.store(false, Ordering::SeqCst);
         }
-        Ok(())
+        Ok(first)
     }
 
-    /// Whether the wire was pulled.
-    fn poll<'a>(wire: &'a Wire, fds: &mut [PollFd<'a>], deadline: Option<Instant>) -> io::Result<bool> {
+    /// What it saw of the first of those that there are, and whether the wire was pulled.
+    fn poll<'a>(
+        wire: &'a Wire,
+        watched: [Option<PollFd<'a>>; 4],
+        deadline: Option<Instant>,
+    ) -> io::Result<(PollFlags, bool)> {
         let timeout = deadline.map(|deadline| {
             let left = deadline.saturating_duration_since(Instant::now());
             Timespec {
@@ -138,18 +165,20 @@ impl Bell {
                 tv_nsec: left.subsec_nanos().into(),
             }
         });
-        // The peer's process, one or two descriptors of a stream, a rendezvous, and the wire.
         let mut all: [PollFd<'_>; 5] =
             std::array::from_fn(|_| PollFd::from_borrowed_fd(wire.end(), PollFlags::IN));
-        let count = fds.len();
-        all[..count].clone_from_slice(fds);
+        // The wire stands behind them.
+        let mut count = 0;
+        for one in watched.into_iter().flatten() {
+            all[count] = one;
+            count += 1;
+        }
         match poll(&mut all[..=count], timeout.as_ref()) {
             // A signal is a reason as good as any to look again.
             Ok(_) | Err(Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }
-        fds.clone_from_slice(&all[..count]);
-        Ok(!all[count].revents().is_empty())
+        Ok((all[0].revents(), !all[count].revents().is_empty()))
     }
 }
 

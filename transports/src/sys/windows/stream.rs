@@ -11,7 +11,7 @@ use socket2::{MaybeUninitSlice, SockRef};
 use super::SpoolFile;
 use super::pipe::{Event, PipeAcceptor, PipeStream};
 use crate::socket::Tag;
-use crate::sys::Arrival;
+use crate::sys::{Arrival, Patience};
 use crate::{Error, Identity};
 
 /// A connected stream.
@@ -118,6 +118,7 @@ impl Stream {
         limit: usize,
         buffer: &mut Vec<u8>,
         more: usize,
+        _patience: Option<Patience>,
     ) -> io::Result<Arrival> {
         let socket = match &self.0 {
             Kind::Socket(socket) => socket,

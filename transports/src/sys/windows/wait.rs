@@ -14,6 +14,7 @@ use windows_sys::Win32::Networking::WinSock::{
 use super::pipe::Event;
 use super::stream::Waitable;
 use super::{Acceptor, Stream};
+use crate::sys::Patience;
 
 /// Waits for the news of one stream or acceptor.
 pub(crate) struct Waiter {
@@ -65,6 +66,11 @@ impl Waiter {
             Waitable::Events(readable, _) => self.bell.wait_events([readable, readable], deadline)?,
         }
         Ok(false)
+    }
+
+    /// None: see [`Patience`].
+    pub(crate) fn patience(&mut self, _stream: &Stream, _deadline: Option<Instant>) -> Option<Patience> {
+        None
     }
 
     /// Blocks until somebody may be accepted, or the bell rings, or the deadline passes.

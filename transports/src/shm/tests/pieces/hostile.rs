@@ -35,6 +35,8 @@ impl Reader {
                 }
                 Some(other) => panic!("{other:?}"),
                 None if header.kind == 0x10 => return bytes[Header::SIZE..].to_vec(),
+                // A message passes.
+                None if header.kind == ordered(0).kind => {}
                 None => {
                     self.seen.1 += 1;
                     assert_eq!((header.kind, header.flags), (0x11, 0x80));
@@ -87,6 +89,47 @@ fn readers_that_lie() {
         drop(port);
         assert_eq!(pool.usage().in_use, 0);
     }
+}
+
+/// A message that passes finds less before it if the pieces are short. As soon as none passes any more, they are large again.
+#[test]
+fn pieces_are_short_while_messages_pass() {
+    let (mut port, stream) = at_foe();
+    let mut reader = Reader {
+        stream,
+        memories: Vec::new(),
+        words: None,
+        seen: (0, 0),
+    };
+    let body = Random(9).bytes(16 * MIB);
+    put(&mut port, &unordered(1), &body);
+    let (mut heard, mut in_memory) = (Vec::new(), Vec::new());
+    // Two pieces leave at first; then something passes.
+    assert_eq!(port.sender.flush().unwrap(), Flushed::Blocked);
+    assert!(port.sender.gives_way());
+    put(&mut port, &unordered(2), b"passes");
+    let mut given_back = false;
+    while heard.len() < body.len() {
+        port.sender.flush().unwrap();
+        let piece = reader.piece();
+        if reader.seen.0 > in_memory.len() {
+            in_memory.push(piece.len());
+        }
+        heard.extend(piece);
+        // All four are back once, when as many pieces are gone as stay short.
+        if reader.seen.1 == 100 && !given_back {
+            given_back = true;
+            let words = reader.words.as_ref().unwrap();
+            (0..WORDS).for_each(|index| {
+                words.word(index).fetch_add(1, Ordering::SeqCst);
+            });
+        }
+    }
+    assert!(heard == body);
+    let large = Endpoint::PIECE;
+    assert_eq!(in_memory[..2], [large; 2]);
+    assert_eq!(in_memory[2..4], [64 * KIB; 2]);
+    assert_eq!(in_memory[4..], [large; PIECES]);
 }
 
 /// A memory as an honest side makes it.

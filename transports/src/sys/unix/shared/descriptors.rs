@@ -10,8 +10,8 @@ use rustix::net::{
 };
 
 use super::close_elsewhere;
-use crate::sys::Arrival;
 use crate::sys::unix::Stream;
+use crate::sys::{Arrival, Patience};
 
 /// The most descriptors that travel together.
 pub(crate) const DESCRIPTORS: usize = 4;
@@ -107,10 +107,12 @@ impl Stream {
         limit: usize,
         buffer: &mut Vec<u8>,
         more: usize,
+        patience: Option<Patience>,
         descriptors: &mut Vec<OwnedFd>,
     ) -> io::Result<Arrival> {
         let mut control = [0; CONTROL.div_ceil(size_of::<usize>())];
-        let (mut arrival, length) = self.receive_with_control(body, limit, buffer, more, &mut control)?;
+        let (mut arrival, length) =
+            self.receive_with_control(body, limit, buffer, more, patience, &mut control)?;
         if length > 0 {
             let mut came = rights(&control, length);
             arrival.attachments |= came.len() > DESCRIPTORS;
