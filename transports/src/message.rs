@@ -139,8 +139,7 @@ impl Header {
     /// Judges the header of a message that is about to be received.
     #[inline]
     pub(crate) fn check_incoming(&self, limit: usize) -> Result<(), Error> {
-        // Each by itself, as they were written just now: see `Consumer::pop_with`.
-        if self.sections | self.handles != 0 {
+        if self.sections != 0 || self.handles != 0 {
             let message = "a message announces sections or handles, which this connection does not carry";
             return Err(Error::new(ErrorKind::Protocol, message));
         }
